@@ -1,0 +1,10 @@
+//! stub
+#![deny(unsafe_code)]
+pub mod conn;
+pub mod http;
+pub mod local;
+pub mod metrics;
+pub mod net;
+pub mod resp;
+pub mod store;
+pub mod worker;
