@@ -1,0 +1,186 @@
+//! From an endpoint to a byte stream: name lookup, TCP or Unix socket, TLS. Login is `conn`'s.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::endpoint::{Address, Endpoint, Password, TlsOptions};
+use super::resolve::Resolver;
+use super::tls;
+use crate::conn::Login;
+
+/// The kernel probes a silent peer after this long, and then this often, so that a peer that vanished without a
+/// word is noticed even while no command is in flight and our own `PING` is off.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Sent data that stays unacknowledged for this long resets the connection (`TCP_USER_TIMEOUT`, RFC 5482). Without
+/// it Linux retransmits for about 15 minutes.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A byte stream. A trait object: one indirect call beside each system call is not measurable.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
+
+/// The transport of one connection.
+pub type Stream = Box<dyn Transport>;
+
+/// Why no stream could be made. Says what was tried.
+#[derive(Debug)]
+pub enum DialError {
+    Lookup { host: String, error: io::Error },
+    /// Every address failed; the last one's error.
+    Connect { target: String, error: io::Error },
+    Tls(String),
+    Secret { path: PathBuf, error: io::Error },
+    /// The deadline for name, TCP, TLS and login passed during this step.
+    Timeout(&'static str),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Lookup { host, error } => write!(f, "can't resolve {host}: {error}"),
+            DialError::Connect { target, error } => write!(f, "can't connect to {target}: {error}"),
+            DialError::Tls(text) => write!(f, "TLS: {text}"),
+            DialError::Secret { path, error } => {
+                write!(f, "can't read the password file {}: {error}", path.display())
+            }
+            DialError::Timeout(step) => write!(f, "no answer in time ({step})"),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+/// What to log in with, read now, so that a rotated password file counts from the next connect on.
+///
+/// # Errors
+/// The password file can't be read.
+pub fn login(endpoint: &Endpoint, client_name: &str) -> Result<Login, DialError> {
+    let password = match &endpoint.password {
+        Password::None => None,
+        Password::Given(secret) => Some(secret.reveal().to_owned()),
+        Password::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| DialError::Secret { path: path.clone(), error })?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Some(text.strip_suffix('\r').unwrap_or(text).to_owned()).filter(|text| !text.is_empty())
+        }
+    };
+    Ok(Login {
+        username: endpoint.username.clone(),
+        password,
+        client_name: client_name.to_owned(),
+        database: endpoint.database,
+    })
+}
+
+/// Connects to the endpoint by `deadline`, trying every address of its name.
+///
+/// # Errors
+/// See [`DialError`].
+///
+/// # Cancel safety
+/// Dropping it closes whatever was opened.
+pub async fn dial(
+    endpoint: &Endpoint,
+    resolver: &Resolver,
+    deadline: Instant,
+) -> Result<Stream, DialError> {
+    match &endpoint.address {
+        Address::Unix(path) => dial_unix(path, deadline).await,
+        Address::Tcp { host, port } => {
+            let tcp = dial_tcp(host, *port, resolver, deadline).await?;
+            match &endpoint.tls {
+                None => Ok(Box::new(tcp)),
+                Some(options) => dial_tls(tcp, host, options, deadline).await,
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn dial_unix(path: &std::path::Path, deadline: Instant) -> Result<Stream, DialError> {
+    let connect = tokio::net::UnixStream::connect(path);
+    match timeout_at(deadline, connect).await {
+        Err(_) => Err(DialError::Timeout("connecting")),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(error)) => {
+            Err(DialError::Connect { target: format!("unix://{}", path.display()), error })
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn dial_unix(path: &std::path::Path, _deadline: Instant) -> Result<Stream, DialError> {
+    let error = io::Error::from(io::ErrorKind::Unsupported);
+    Err(DialError::Connect { target: format!("unix://{}", path.display()), error })
+}
+
+async fn dial_tcp(
+    host: &str,
+    port: u16,
+    resolver: &Resolver,
+    deadline: Instant,
+) -> Result<TcpStream, DialError> {
+    let lookup = timeout_at(deadline, resolver.lookup(host, port)).await;
+    let addresses = lookup
+        .map_err(|_| DialError::Timeout("resolving the name"))?
+        .map_err(|error| DialError::Lookup { host: host.to_owned(), error })?;
+    let mut last = DialError::Timeout("connecting");
+    for (index, address) in addresses.iter().enumerate() {
+        // An address that swallows packets must not eat the time of those behind it.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / (addresses.len() - index) as u32;
+        match timeout_at(Instant::now() + share, connect(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => {
+                last = DialError::Connect { target: address.to_string(), error };
+            }
+            Err(_) => {
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                last = DialError::Connect { target: address.to_string(), error };
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // A turn's commands leave in one write: Nagle could only hold it back.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(stream)
+}
+
+async fn dial_tls(
+    tcp: TcpStream,
+    host: &str,
+    options: &TlsOptions,
+    deadline: Instant,
+) -> Result<Stream, DialError> {
+    let (connector, name) =
+        tls::connector(options, host).map_err(|error| DialError::Tls(error.to_string()))?;
+    match timeout_at(deadline, connector.connect(name, tcp)).await {
+        Err(_) => Err(DialError::Timeout("TLS handshake")),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(error)) => Err(DialError::Tls(tls::explain(&error, host, options))),
+    }
+}

@@ -1,0 +1,261 @@
+//! The task of one link: connects, moves bytes both ways, connects again.
+//!
+//! One task drives both directions of a connection: a server that stops reading until its replies are read can't
+//! deadlock it. All commands of one turn leave in one `write`, since the task runs behind the requests that
+//! woke it.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::dial::{self, DialError, Stream};
+use super::endpoint::SetOptions;
+use super::link::{Link, Owner};
+use super::resolve::Resolver;
+use crate::conn::{self, Conn, Error, Event, Verdict, backoff};
+use crate::metrics::{self, Failure};
+use crate::resp::Limits;
+use crate::turn::Turn;
+
+/// Reads in one poll of the task, so that a server that never stops talking can't starve the worker.
+const MAX_READS: usize = 16;
+
+/// A connection that stood this long counts as a success: the next wait starts small again.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Longest wait between attempts.
+const CAP: Duration = Duration::from_secs(10);
+/// The same for a server on this host, where no other host's clients can be drowned.
+const CAP_LOCAL: Duration = Duration::from_secs(1);
+
+/// What a driver needs beside its link and owner.
+pub struct Driver {
+    pub options: Rc<SetOptions>,
+    pub client_name: String,
+    /// Names the role in log lines: `read` or `write`.
+    pub role: &'static str,
+    pub resolver: Resolver,
+    pub turn: Rc<Turn>,
+    pub metrics: metrics::RoleOf,
+    pub random: fastrand::Rng,
+}
+
+impl Driver {
+    /// Keeps the link connected; never returns.
+    pub async fn run<W: 'static>(mut self, link: Rc<Link<W>>, owner: Rc<dyn Owner<W>>) {
+        let cap = if self.options.endpoint.is_local() { CAP_LOCAL } else { CAP };
+        let mut failures = 0;
+        loop {
+            let started = Instant::now();
+            let why = self.once(&link, &owner).await;
+            failures = if started.elapsed() >= SETTLED { 0 } else { failures + 1 };
+            let wait = backoff::full_jitter(failures, cap, self.random.f64());
+            let address = &self.options.endpoint.address;
+            tracing::warn!("{} {address}: {why}; next attempt in {} ms", self.role, wait.as_millis());
+            owner.down(&link, &why);
+            sleep(wait).await;
+        }
+    }
+
+    /// One connection from dial to end; why it ended, in words.
+    async fn once<W: 'static>(&mut self, link: &Rc<Link<W>>, owner: &Rc<dyn Owner<W>>) -> String {
+        let deadline = Instant::now() + self.options.connect_timeout;
+        let (stream, login) = match self.dial(deadline).await {
+            Ok(dialled) => dialled,
+            Err(error) => {
+                self.metrics.role().error(failure_of_dial(&error));
+                return error.to_string();
+            }
+        };
+        let options = conn::Options {
+            stall_timeout: self.options.stall_timeout,
+            ping_interval: self.options.ping_interval,
+            max_in_flight: self.options.max_in_flight,
+            limits: Limits::default(),
+        };
+        let now = Instant::now().into_std();
+        link.open(Conn::new(options, login, deadline.into_std(), now));
+        let error = self.drive(stream, link, owner).await;
+        self.metrics.role().error(failure_of_conn(&error));
+        if let Some(conn) = link.take() {
+            if conn.is_ready() {
+                self.metrics.role().connections.sub(1);
+            }
+            for (waiter, fate) in conn.end() {
+                owner.lost(waiter, fate, &error);
+            }
+        }
+        error.to_string()
+    }
+
+    async fn dial(&self, deadline: Instant) -> Result<(Stream, conn::Login), DialError> {
+        let endpoint = &self.options.endpoint;
+        let login = dial::login(endpoint, &self.client_name)?;
+        Ok((dial::dial(endpoint, &self.resolver, deadline).await?, login))
+    }
+
+    /// Moves bytes until the connection ends; why it did.
+    async fn drive<W: 'static>(
+        &self,
+        mut stream: Stream,
+        link: &Rc<Link<W>>,
+        owner: &Rc<dyn Owner<W>>,
+    ) -> Error {
+        let mut timer = pin!(sleep_until(Instant::now()));
+        let mut unflushed = false;
+        poll_fn(|cx| {
+            link.listen(cx.waker());
+            match self.advance(cx, &mut stream, link, owner, timer.as_mut(), &mut unflushed) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(error),
+            }
+        })
+        .await
+    }
+
+    /// Goes as far as the socket lets it.
+    fn advance<W: 'static>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        link: &Rc<Link<W>>,
+        owner: &Rc<dyn Owner<W>>,
+        mut timer: Pin<&mut Sleep>,
+        unflushed: &mut bool,
+    ) -> Result<(), Error> {
+        for _ in 0..MAX_READS {
+            write(cx, stream, link, unflushed)?;
+            let received = self.read(cx, stream, link, owner)?;
+            let beaten = self.beat(cx, link, timer.as_mut())?;
+            if !received && !beaten {
+                return Ok(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Reads once and hands the replies out; whether anything came.
+    fn read<W: 'static>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        link: &Rc<Link<W>>,
+        owner: &Rc<dyn Owner<W>>,
+    ) -> Result<bool, Error> {
+        let outcome = link.with(|conn| {
+            match pin!(stream.read_buf(conn.input())).poll(cx) {
+                Poll::Pending => return Ok((false, None)),
+                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+                Poll::Ready(Ok(0)) => return Err(Error::Closed),
+                Poll::Ready(Ok(_)) => {}
+            }
+            let mut greeting = None;
+            conn.on_input(self.turn.now(), |event| match event {
+                Event::Reply(waiter, reply) => owner.reply(link, waiter, reply),
+                Event::Push(push) => {
+                    owner.push(link, push);
+                    Verdict::Continue
+                }
+                Event::Ready(hello) => {
+                    greeting = Some(hello);
+                    Verdict::Continue
+                }
+            })?;
+            Ok((true, greeting))
+        });
+        let (received, greeting) = outcome.unwrap_or(Err(Error::Closed))?;
+        if let Some(greeting) = greeting {
+            let role = self.metrics.role();
+            role.connects.add(1);
+            role.connections.add(1);
+            owner.ready(link, greeting);
+        }
+        Ok(received)
+    }
+
+    /// Runs the connection's one timer; whether it had something to do.
+    ///
+    /// The timer is moved only forward to an earlier deadline or when it fires: with traffic the deadline moves with
+    /// every reply, and following it would cost a timer operation each.
+    fn beat<W>(
+        &self,
+        cx: &mut Context<'_>,
+        link: &Link<W>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Result<bool, Error> {
+        let deadline = link.with(|conn| conn.deadline()).ok_or(Error::Closed)?;
+        let deadline = Instant::from_std(deadline);
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        let mut acted = false;
+        while timer.as_mut().poll(cx).is_ready() {
+            // The real clock: a turn that lasted must not let a stalled connection pass for a young one.
+            let now = Instant::now();
+            link.with(|conn| conn.on_timer(now.into_std())).unwrap_or(Err(Error::Closed))?;
+            let next = link.with(|conn| conn.deadline()).ok_or(Error::Closed)?;
+            timer.as_mut().reset(Instant::from_std(next).max(now + Duration::from_millis(1)));
+            acted = true;
+        }
+        Ok(acted)
+    }
+}
+
+/// Gives the transport what it takes of the commands written so far.
+fn write<W>(
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    link: &Link<W>,
+    unflushed: &mut bool,
+) -> Result<(), Error> {
+    link.with(|conn| {
+        while !conn.output().is_empty() {
+            link.begin_flush();
+            match Pin::new(&mut *stream).poll_write(cx, conn.output()) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(Error::Closed),
+                Poll::Ready(Ok(n)) => {
+                    conn.sent(n);
+                    *unflushed = true;
+                }
+                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+            }
+        }
+        // TLS keeps records of its own until it is flushed; for a plain socket this is no system call.
+        if *unflushed {
+            match Pin::new(&mut *stream).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => *unflushed = false,
+                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+            }
+        }
+        Ok(())
+    })
+    .unwrap_or(Err(Error::Closed))
+}
+
+fn failure_of_dial(error: &DialError) -> Failure {
+    match error {
+        DialError::Tls(_) => Failure::Tls,
+        DialError::Timeout(_) => Failure::Timeout,
+        DialError::Lookup { .. } | DialError::Connect { .. } | DialError::Secret { .. } => {
+            Failure::Connect
+        }
+    }
+}
+
+fn failure_of_conn(error: &Error) -> Failure {
+    match error {
+        Error::Closed | Error::Io(_) => Failure::Lost,
+        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) => Failure::Protocol,
+        Error::Stalled(_) => Failure::Stalled,
+        Error::LoginTimeout => Failure::Timeout,
+        Error::Login { kind, .. } | Error::Unfit { kind, .. } => Failure::of(*kind),
+    }
+}

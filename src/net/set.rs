@@ -1,0 +1,42 @@
+//! A worker's connections to one server: not a pool, nothing is checked out; commands of all requests share them.
+
+use std::rc::Rc;
+
+use super::driver::Driver;
+use super::link::{Link, Owner};
+
+/// The links of one role.
+pub struct Set<W> {
+    links: Vec<Rc<Link<W>>>,
+}
+
+impl<W: 'static> Set<W> {
+    /// Makes the set and its driver tasks on the current worker's runtime. `driver` gives each link its driver.
+    pub fn start(
+        connections: usize,
+        metrics: &crate::metrics::RoleOf,
+        owner: &Rc<dyn Owner<W>>,
+        mut driver: impl FnMut() -> Driver,
+    ) -> Self {
+        let links: Vec<_> =
+            (0..connections).map(|index| Rc::new(Link::new(index, metrics.clone()))).collect();
+        for link in &links {
+            tokio::task::spawn_local(driver().run(link.clone(), owner.clone()));
+        }
+        Set { links }
+    }
+
+    /// The admitted link with the fewest unanswered commands.
+    pub fn pick(&self) -> Option<&Rc<Link<W>>> {
+        let mut admitted = self.links.iter().filter(|link| link.is_admitted());
+        let first = admitted.next()?;
+        // One link is the default: nothing to compare then.
+        Some(admitted.fold(first, |best, link| {
+            if link.in_flight() < best.in_flight() { link } else { best }
+        }))
+    }
+
+    pub fn links(&self) -> &[Rc<Link<W>>] {
+        &self.links
+    }
+}

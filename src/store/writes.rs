@@ -1,0 +1,229 @@
+//! Writes to the master, each with an honest outcome.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::HASH;
+use super::waiter::Answer;
+use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
+use crate::metrics::{self, Failure};
+use crate::net::{Link, Owner, Set};
+use crate::resp::{self, ErrorKind, Reply};
+use crate::turn::Turn;
+
+/// Writes that may wait for a connection at the same moment, per worker. Each holds a request and its connection
+/// for up to the request timeout; more are refused at once.
+const MAX_WAITING: usize = 1024;
+
+/// Why a write did not succeed, and so what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// Too many writes wait already. Not sent.
+    Shed,
+    /// The master answered with an error. Not done.
+    Refused { kind: ErrorKind, text: String },
+    /// The connection ended between sending and reply: it may be done or not.
+    Lost(String),
+    /// A reply of another type than the command's. Who knows.
+    WrongReply,
+}
+
+/// How far a write has come; read when its deadline passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Waits for a connection; certainly not sent.
+    Waiting,
+    /// Handed to a connection: its fate is unknown until the reply.
+    Sent,
+    /// Was refused with `READONLY`, certainly not done, and waits to be sent once more.
+    ReadOnly,
+}
+
+/// What the connection makes of one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Refused { kind: ErrorKind, text: String },
+    NotSent,
+    Lost(String),
+    WrongReply,
+}
+
+type Waiter = Rc<Answer<Outcome>>;
+
+/// The write side of one worker.
+pub struct Writes {
+    address: String,
+    turn: Rc<Turn>,
+    metrics: Arc<metrics::Worker>,
+    set: OnceCell<Set<Waiter>>,
+    /// Rings when a connection becomes ready.
+    ready: Notify,
+    waiting: Cell<usize>,
+    /// Why there is no connection.
+    trouble: RefCell<String>,
+}
+
+impl Writes {
+    /// The write side, without links as yet: [`start`](Self::start) makes them.
+    pub fn new(address: String, turn: Rc<Turn>, metrics: Arc<metrics::Worker>) -> Rc<Self> {
+        Rc::new(Writes {
+            trouble: RefCell::new(format!("master {address}: not connected yet")),
+            address,
+            turn,
+            metrics,
+            set: OnceCell::new(),
+            ready: Notify::new(),
+            waiting: Cell::new(0),
+        })
+    }
+
+    /// Gives it its links. Later calls do nothing.
+    pub fn start(&self, set: Set<Waiter>) {
+        let _ = self.set.set(set);
+    }
+
+    /// Why there is no connection to the master, in words.
+    pub fn trouble(&self) -> String {
+        self.trouble.borrow().clone()
+    }
+
+    /// Stores `value` in a field of the hash; `Ok` only after the master said that it is done.
+    ///
+    /// Waits for a connection as long as the caller lets it; the deadline is the caller's, and `progress`
+    /// then tells what became of the write.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    ///
+    /// # Cancel safety
+    /// Dropping it abandons the reply, not a command that was handed to a connection.
+    pub async fn set(
+        &self,
+        field: &[u8],
+        value: &[u8],
+        progress: &Cell<Progress>,
+    ) -> Result<(), WriteError> {
+        loop {
+            let link = self.link().await?;
+            let answer = Answer::new(1);
+            let sent = link.enqueue(answer.clone(), self.turn.now(), |out| {
+                resp::command(out, &[b"HSET", HASH.as_bytes(), field, value]);
+            });
+            match sent {
+                Ok(()) => {}
+                Err((_, Refusal::NotReady)) => {
+                    link.admit(false);
+                    continue;
+                }
+                Err((_, Refusal::Full)) => return Err(WriteError::Shed),
+            }
+            let first = progress.replace(Progress::Sent) != Progress::ReadOnly;
+            match answer.wait().await {
+                Outcome::Done => return Ok(()),
+                Outcome::NotSent => progress.set(Progress::Waiting),
+                Outcome::Refused { kind: ErrorKind::ReadOnly, .. } if first => {
+                    progress.set(Progress::ReadOnly);
+                }
+                Outcome::Refused { kind, text } => {
+                    return Err(WriteError::Refused { kind, text });
+                }
+                Outcome::Lost(why) => return Err(WriteError::Lost(why)),
+                Outcome::WrongReply => return Err(WriteError::WrongReply),
+            }
+        }
+    }
+
+    /// A connected link, waiting for one if need be.
+    async fn link(&self) -> Result<Rc<Link<Waiter>>, WriteError> {
+        if let Some(link) = self.pick() {
+            return Ok(link);
+        }
+        if self.waiting.get() >= MAX_WAITING {
+            return Err(WriteError::Shed);
+        }
+        let _seat = Seat::take(&self.waiting);
+        loop {
+            // Asked for before the look, so that a connection made in between rings.
+            let ready = self.ready.notified();
+            if let Some(link) = self.pick() {
+                return Ok(link);
+            }
+            ready.await;
+        }
+    }
+
+    fn pick(&self) -> Option<Rc<Link<Waiter>>> {
+        self.set.get().and_then(Set::pick).cloned()
+    }
+
+    fn outcome(&self, reply: Reply<'_>) -> (Outcome, Verdict) {
+        match reply.plain() {
+            Reply::Integer(_) => (Outcome::Done, Verdict::Continue),
+            Reply::Error(text) => {
+                let kind = ErrorKind::of(text);
+                let text = printable(text);
+                self.metrics.write.error(Failure::of(kind));
+                let refused = Outcome::Refused { kind, text: text.clone() };
+                (refused, self.verdict(kind, text))
+            }
+            _ => (Outcome::WrongReply, Verdict::Continue),
+        }
+    }
+
+    /// `READONLY`: a failover made this server a replica; a new connection resolves the name again. `NOAUTH`:
+    /// only a new login can help.
+    fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
+        match kind {
+            ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),
+            _ => Verdict::Continue,
+        }
+    }
+}
+
+impl Owner<Waiter> for Writes {
+    fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
+        tracing::info!("write {}: connected (RESP{})", self.address, greeting.protocol);
+        link.admit(true);
+        self.ready.notify_waiters();
+    }
+
+    fn reply(&self, _link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
+        let (outcome, verdict) = self.outcome(reply);
+        waiter.resolve(outcome);
+        verdict
+    }
+
+    fn push(&self, _link: &Link<Waiter>, _push: Reply<'_>) {}
+
+    fn lost(&self, waiter: Waiter, fate: Fate, error: &Error) {
+        waiter.resolve(match fate {
+            Fate::NotSent => Outcome::NotSent,
+            Fate::Unknown => Outcome::Lost(error.to_string()),
+        });
+    }
+
+    fn down(&self, _link: &Link<Waiter>, why: &str) {
+        *self.trouble.borrow_mut() = format!("master {}: {why}", self.address);
+    }
+}
+
+/// One of the places to wait in; given back when dropped.
+struct Seat<'a>(&'a Cell<usize>);
+
+impl<'a> Seat<'a> {
+    fn take(taken: &'a Cell<usize>) -> Self {
+        taken.set(taken.get() + 1);
+        Seat(taken)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
