@@ -1,0 +1,421 @@
+//! From the workers' tables to the Prometheus text format.
+//!
+//! Families are made afresh at each scrape. The label values of every family but the requests are few
+//! and known, so their series are all there from the start, with 0: a counter that appears with its
+//! first event hides that event from `rate()`.
+//!
+//! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+
+use prometheus::TextEncoder;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as HistogramValue, LabelPair, Metric, MetricFamily,
+    MetricType,
+};
+
+use super::histogram::Snapshot;
+use super::{CODES, Cell, ErrorLabel, Method, Reading, Registry, Role, Worker, WriteOutcome};
+use super::{Histogram, process};
+
+/// Media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const NANOS_PER_SECOND: f64 = 1e9;
+const MICROS_PER_SECOND: f64 = 1e6;
+
+/// The text of `families`; those without a series are left out.
+pub(super) fn encode(families: &[MetricFamily]) -> String {
+    let mut text = String::new();
+    for family in families {
+        if family.get_metric().is_empty() {
+            continue;
+        }
+        if let Err(error) = TextEncoder::new().encode_utf8(std::slice::from_ref(family), &mut text)
+        {
+            tracing::error!(family = family.name(), %error, "metric left out");
+        }
+    }
+    text
+}
+
+/// Every family of the process.
+pub(super) fn families(registry: &Registry) -> Vec<MetricFamily> {
+    let mut families = vec![build_info(), workers(registry)];
+    families.extend(http(registry));
+    if registry.redis {
+        families.extend(redis(registry));
+        families.extend(replica(registry));
+    }
+    families.extend(process::families());
+    families
+}
+
+fn build_info() -> MetricFamily {
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("os", std::env::consts::OS),
+        ("arch", std::env::consts::ARCH),
+    ];
+    let help = "What was built; always 1.";
+    family(
+        "redis_api_build_info",
+        help,
+        MetricType::GAUGE,
+        vec![gauge_value(&labels, 1.0)],
+    )
+}
+
+fn workers(registry: &Registry) -> MetricFamily {
+    gauge(
+        "redis_api_workers",
+        "Worker threads.",
+        registry.workers.len() as f64,
+    )
+}
+
+fn http(registry: &Registry) -> Vec<MetricFamily> {
+    let sum = |cell: fn(&Worker) -> &Cell| sum(registry, cell) as f64;
+    vec![
+        requests(registry),
+        histogram(
+            "redis_api_http_request_duration_seconds",
+            "Time from the end of a request's headers to its response.",
+            NANOS_PER_SECOND,
+            registry.workers.iter().map(|worker| &worker.durations_ns),
+        ),
+        gauge(
+            "redis_api_http_connections",
+            "Client connections that are open.",
+            sum(|worker| &worker.http_connections),
+        ),
+        counter(
+            "redis_api_http_accept_errors_total",
+            "Client connections that could not be accepted.",
+            sum(|worker| &worker.accept_errors),
+        ),
+        counter(
+            "redis_api_shed_total",
+            "Requests refused since too much work was at hand.",
+            sum(|worker| &worker.shed),
+        ),
+    ]
+}
+
+/// Only the pairs seen: the others are many, and most can't occur.
+fn requests(registry: &Registry) -> MetricFamily {
+    let codes: Vec<String> = CODES.iter().map(u16::to_string).collect();
+    let codes = codes.iter().map(String::as_str).chain(["other"]);
+    let mut metrics = Vec::new();
+    for (row, method) in Method::ALL.into_iter().enumerate() {
+        for (slot, code) in codes.clone().enumerate() {
+            let cell = |worker: &Worker| {
+                worker
+                    .requests
+                    .get(row)
+                    .and_then(|row| row.get(slot))
+                    .map_or(0, Cell::get)
+            };
+            let count: u64 = registry.workers.iter().map(|worker| cell(worker)).sum();
+            if count > 0 {
+                let labels = [("method", method.label()), ("code", code)];
+                metrics.push(counter_value(&labels, count as f64));
+            }
+        }
+    }
+    let help = "Requests answered.";
+    family(
+        "redis_api_http_requests_total",
+        help,
+        MetricType::COUNTER,
+        metrics,
+    )
+}
+
+fn redis(registry: &Registry) -> Vec<MetricFamily> {
+    vec![
+        counter(
+            "redis_api_not_initialised_total",
+            "Reads of the main value that found nothing stored.",
+            sum(registry, |worker| &worker.not_initialised) as f64,
+        ),
+        counter(
+            "redis_api_fallback_reads_total",
+            "Reads that went to the master since the replica was not usable.",
+            sum(registry, |worker| &worker.fallback_reads) as f64,
+        ),
+        write_failures(registry),
+        by_role(
+            registry,
+            "redis_api_redis_commands_total",
+            "Commands sent to Redis.",
+            MetricType::COUNTER,
+            |role| &role.commands,
+        ),
+        errors(registry),
+        by_role(
+            registry,
+            "redis_api_redis_connects_total",
+            "Attempts to connect to Redis.",
+            MetricType::COUNTER,
+            |role| &role.connects,
+        ),
+        by_role(
+            registry,
+            "redis_api_redis_connections",
+            "Connections that are logged in to Redis.",
+            MetricType::GAUGE,
+            |role| &role.connections,
+        ),
+        redis_cpu(registry),
+        histogram(
+            "redis_api_read_batch_size",
+            "Commands per write to the server for reads.",
+            1.0,
+            registry
+                .workers
+                .iter()
+                .map(|worker| &worker.read_batch_size),
+        ),
+    ]
+}
+
+fn write_failures(registry: &Registry) -> MetricFamily {
+    let metric = |(slot, outcome): (usize, WriteOutcome)| {
+        let cells = registry
+            .workers
+            .iter()
+            .filter_map(|worker| worker.write_failures.get(slot));
+        let count: u64 = cells.map(Cell::get).sum();
+        counter_value(&[("outcome", outcome.label())], count as f64)
+    };
+    let metrics = WriteOutcome::ALL
+        .into_iter()
+        .enumerate()
+        .map(metric)
+        .collect();
+    let help = "Writes that did not succeed, by what became of them.";
+    family(
+        "redis_api_write_failures_total",
+        help,
+        MetricType::COUNTER,
+        metrics,
+    )
+}
+
+fn errors(registry: &Registry) -> MetricFamily {
+    let mut metrics = Vec::new();
+    for (role, of) in ROLES {
+        for kind in ErrorLabel::ALL {
+            let count: u64 = registry
+                .workers
+                .iter()
+                .map(|worker| of(worker).errors(kind))
+                .sum();
+            metrics.push(counter_value(
+                &[("role", role), ("kind", kind.label())],
+                count as f64,
+            ));
+        }
+    }
+    let help = "Error replies, and failures of connections, by kind.";
+    family(
+        "redis_api_redis_errors_total",
+        help,
+        MetricType::COUNTER,
+        metrics,
+    )
+}
+
+/// All workers ask the same server, so the latest answer counts, not the sum. There is no series before
+/// the first answer: a counter that springs from 0 to the server's age would look like load.
+fn redis_cpu(registry: &Registry) -> MetricFamily {
+    let metric = |(role, of): (&str, fn(&Worker) -> &Role)| {
+        let micros = registry
+            .workers
+            .iter()
+            .map(|worker| of(worker).cpu_micros.get())
+            .max();
+        let micros = micros.filter(|&micros| micros > 0)?;
+        Some(counter_value(
+            &[("role", role)],
+            micros as f64 / MICROS_PER_SECOND,
+        ))
+    };
+    let metrics = ROLES.into_iter().filter_map(metric).collect();
+    let help = "CPU time that the Redis server has used, as it says itself.";
+    family(
+        "redis_api_redis_cpu_seconds_total",
+        help,
+        MetricType::COUNTER,
+        metrics,
+    )
+}
+
+/// The worst of what the workers see: each probes through its own connection.
+fn replica(registry: &Registry) -> Vec<MetricFamily> {
+    let known = |reading: fn(&Worker) -> &Reading| {
+        registry
+            .workers
+            .iter()
+            .filter_map(move |worker| reading(worker).get())
+    };
+    let usable = registry
+        .workers
+        .iter()
+        .map(|worker| worker.replica.usable.get())
+        .min();
+    [
+        (
+            "redis_api_replica_usable",
+            "1 while every worker may use the replica's answers.",
+            usable,
+        ),
+        (
+            "redis_api_replica_link_up",
+            "1 while the replica's link to its master is up.",
+            known(|worker| &worker.replica.link_up).min(),
+        ),
+        (
+            "redis_api_replica_link_down_seconds",
+            "Time since the replica's link to its master went down.",
+            known(|worker| &worker.replica.link_down_seconds).max(),
+        ),
+        (
+            "redis_api_replica_last_io_seconds",
+            "Time since the replica last heard of its master.",
+            known(|worker| &worker.replica.last_io_seconds).max(),
+        ),
+        (
+            "redis_api_replica_lag_bytes",
+            "Bytes of the master's stream that the replica has yet to process.",
+            known(|worker| &worker.replica.lag_bytes).max(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, help, value)| Some(gauge(name, help, value? as f64)))
+    .collect()
+}
+
+type RoleOf = fn(&Worker) -> &Role;
+const ROLES: [(&str, RoleOf); 2] = [
+    ("read", |worker| &worker.read),
+    ("write", |worker| &worker.write),
+];
+
+fn by_role(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    cell: fn(&Role) -> &Cell,
+) -> MetricFamily {
+    let metric = |(role, of): (&str, RoleOf)| {
+        let value: u64 = registry
+            .workers
+            .iter()
+            .map(|worker| cell(of(worker)).get())
+            .sum();
+        match kind {
+            MetricType::GAUGE => gauge_value(&[("role", role)], value as f64),
+            _ => counter_value(&[("role", role)], value as f64),
+        }
+    };
+    family(name, help, kind, ROLES.into_iter().map(metric).collect())
+}
+
+fn sum(registry: &Registry, cell: fn(&Worker) -> &Cell) -> u64 {
+    registry
+        .workers
+        .iter()
+        .map(|worker| cell(worker).get())
+        .sum()
+}
+
+/// The histogram of all workers; `scale` units of its values make one unit of the text.
+fn histogram<'a, const N: usize>(
+    name: &str,
+    help: &str,
+    scale: f64,
+    parts: impl Iterator<Item = &'a Histogram<N>>,
+) -> MetricFamily {
+    let merged = parts.map(Histogram::snapshot).reduce(Snapshot::merge);
+    let metric = |snapshot: Snapshot<N>| {
+        let mut total = 0;
+        let mut buckets = Vec::with_capacity(N);
+        for (&bound, count) in snapshot.bounds.iter().zip(snapshot.buckets) {
+            total += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound as f64 / scale);
+            bucket.set_cumulative_count(total);
+            buckets.push(bucket);
+        }
+        // The encoder adds the bucket `+Inf` from the count.
+        let mut value = HistogramValue::default();
+        value.set_sample_count(total + snapshot.above);
+        value.set_sample_sum(snapshot.sum as f64 / scale);
+        value.set_bucket(buckets);
+        let mut metric = Metric::default();
+        metric.set_histogram(value);
+        metric
+    };
+    family(
+        name,
+        help,
+        MetricType::HISTOGRAM,
+        merged.map(metric).into_iter().collect(),
+    )
+}
+
+/// A family of one counter without labels.
+pub(super) fn counter(name: &str, help: &str, value: f64) -> MetricFamily {
+    family(
+        name,
+        help,
+        MetricType::COUNTER,
+        vec![counter_value(&[], value)],
+    )
+}
+
+/// A family of one gauge without labels.
+pub(super) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, vec![gauge_value(&[], value)])
+}
+
+pub(super) fn family(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    metrics: Vec<Metric>,
+) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn counter_value(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::from_label(pairs(labels));
+    metric.set_counter(counter);
+    metric
+}
+
+pub(super) fn gauge_value(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(pairs(labels));
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pair = |&(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    labels.iter().map(pair).collect()
+}
