@@ -393,3 +393,6 @@ enum Header {
     /// The announcement of bytes or elements to come.
     Opened,
 }
+
+#[cfg(test)]
+mod tests;
