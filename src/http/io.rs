@@ -1,0 +1,160 @@
+//! The socket as hyper sees it: answers of one turn are collected and leave in one write.
+//!
+//! hyper flushes after each answer; of 100 pipelined requests that is 100 writes. Here a write lands in a buffer, a
+//! flush does nothing, and the connection's task sends the buffer when hyper has no more to do this turn. Unlike
+//! hyper's `pipeline_flush` nothing is held back by bytes that wait in the read buffer, and nothing is lost at
+//! the end: shutdown sends first.
+//!
+//! Invariants: the buffer never grows past [`MAX_BUFFERED`] plus one write of hyper's: past it `poll_write` waits for the
+//! socket, so that a client that never reads costs bounded memory.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::table::{Entry, State};
+use crate::turn::Turn;
+
+/// Bytes collected before the socket is waited for: a few hundred answers, what one turn of a pipelining client can
+/// bring.
+const MAX_BUFFERED: usize = 64 * 1024;
+
+/// What a client may send behind the last answer before it is cut off.
+const MAX_LINGER: usize = 256 * 1024;
+
+/// The socket and the answers collected for it.
+pub struct Socket {
+    stream: RefCell<TokioIo<TcpStream>>,
+    out: RefCell<BytesMut>,
+    entry: Rc<Entry>,
+    turn: Rc<Turn>,
+}
+
+impl Socket {
+    pub fn new(stream: TcpStream, entry: Rc<Entry>, turn: Rc<Turn>) -> Rc<Self> {
+        Rc::new(Socket {
+            stream: RefCell::new(TokioIo::new(stream)),
+            out: RefCell::new(BytesMut::new()),
+            entry,
+            turn,
+        })
+    }
+
+    /// Sends what was collected, as far as the socket takes it. `Pending`: the task is woken when it takes more.
+    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.borrow_mut();
+        while !out.is_empty() {
+            let mut stream = self.stream.borrow_mut();
+            match ready!(Pin::new(stream.inner_mut()).poll_write(cx, &out))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => out.advance(n),
+            }
+        }
+        out.clear();
+        if self.entry.state() == State::Write {
+            self.entry.enter(State::Idle, self.turn.now());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The end of a connection: sends what is left, says that no more will come, and throws away what the client
+    /// still sends until it closes too. Closing with unread bytes would make the kernel send a reset, which can
+    /// destroy the last answer before the client has read it (RFC 9112, section 9.6).
+    ///
+    /// Gives up when the entry expires.
+    pub async fn finish(&self) {
+        let mut sent = false;
+        let mut left = MAX_LINGER;
+        poll_fn(|cx| {
+            self.entry.listen(cx.waker());
+            if self.entry.is_expired() {
+                return Poll::Ready(());
+            }
+            if !sent {
+                if ready!(self.poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                sent = true;
+            }
+            self.poll_discard(cx, &mut left)
+        })
+        .await;
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        let mut stream = self.stream.borrow_mut();
+        Pin::new(stream.inner_mut()).poll_shutdown(cx)
+    }
+
+    fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        let mut scrap = [0; 4096];
+        while *left > 0 {
+            let mut buf = ReadBuf::new(&mut scrap);
+            let mut stream = self.stream.borrow_mut();
+            let read = ready!(Pin::new(stream.inner_mut()).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                break;
+            }
+            *left = left.saturating_sub(buf.filled().len());
+        }
+        Poll::Ready(())
+    }
+}
+
+/// hyper's end of a [`Socket`].
+pub struct Io(pub Rc<Socket>);
+
+impl Read for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let socket = &self.0;
+        let read = Pin::new(&mut *socket.stream.borrow_mut()).poll_read(cx, buf);
+        let entry = &socket.entry;
+        match read {
+            Poll::Pending if entry.is_closing() && entry.state() == State::Idle => {
+                // Nothing has come and nothing is in hand: to hyper this is the client's end of the connection.
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(())) if entry.state() == State::Idle => {
+                entry.enter(State::Head, socket.turn.now());
+                read
+            }
+            _ => read,
+        }
+    }
+}
+
+impl Write for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.0.out.borrow().len() >= MAX_BUFFERED {
+            ready!(self.0.poll_send(cx))?;
+        }
+        self.0.out.borrow_mut().extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_shutdown(cx)
+    }
+}

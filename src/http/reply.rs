@@ -1,0 +1,313 @@
+//! What becomes of an outcome: status, body and headers. The one place where errors are mapped.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
+use hyper::{Response, StatusCode};
+
+use super::server::Body;
+use crate::metrics::WriteOutcome;
+use crate::resp::ErrorKind;
+use crate::store::{Progress, ReadError, WriteError};
+
+/// Methods that a known path has.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// When to come again after a `503`, in seconds. Reconnects to a local replica are at most one second apart, and the
+/// header knows no fractions.
+const RETRY: HeaderValue = HeaderValue::from_static("1");
+
+/// A header beyond those that every answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    None,
+    RetryAfter,
+    Allow,
+    Preflight,
+    Close,
+}
+
+/// An answer, before it has headers.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: StatusCode,
+    body: Bytes,
+    extra: Extra,
+}
+
+impl Reply {
+    fn new(status: StatusCode, body: impl Into<Bytes>, extra: Extra) -> Self {
+        Reply { status, body: body.into(), extra }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// `200` with a JSON body.
+    pub fn ok(body: Bytes) -> Self {
+        Reply::new(StatusCode::OK, body, Extra::None)
+    }
+
+    /// Nothing was ever stored at `/`: a `200`, as clients of this API have always had it.
+    pub fn not_initialised() -> Self {
+        Reply::ok(Bytes::from_static(b"{\"error\":\"Not initialised\"}"))
+    }
+
+    /// `404`: no such path, or no such field.
+    pub fn not_found() -> Self {
+        let body = Bytes::from_static(b"{\"error\":\"Not found\"}");
+        Reply::new(StatusCode::NOT_FOUND, body, Extra::None)
+    }
+
+    /// `204` with what a browser asks before it posts.
+    pub fn preflight() -> Self {
+        Reply::new(StatusCode::NO_CONTENT, Bytes::new(), Extra::Preflight)
+    }
+
+    pub fn method_not_allowed() -> Self {
+        let error = "this path takes GET, HEAD, POST and OPTIONS";
+        Reply::new(StatusCode::METHOD_NOT_ALLOWED, error_body(error, None), Extra::Allow)
+    }
+
+    /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted either.
+    pub fn bad_request(error: &str) -> Self {
+        Reply::new(StatusCode::BAD_REQUEST, error_body(error, None), Extra::Close)
+    }
+
+    /// `400` for a query or body that says nothing usable.
+    pub fn bad_value(error: &str, outcome: Option<WriteOutcome>) -> Self {
+        Reply::new(StatusCode::BAD_REQUEST, error_body(error, outcome), Extra::None)
+    }
+
+    /// `400` for a body that broke off or is badly framed.
+    pub fn broken_body() -> Self {
+        let body = error_body("the body could not be read to its end", Some(WriteOutcome::NotSent));
+        Reply::new(StatusCode::BAD_REQUEST, body, Extra::Close)
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        let error = format!("the body is larger than {limit} bytes");
+        let body = error_body(&error, Some(WriteOutcome::NotSent));
+        Reply::new(StatusCode::PAYLOAD_TOO_LARGE, body, Extra::Close)
+    }
+
+    /// `408`: the body did not come in time.
+    pub fn body_timeout(limit: Duration) -> Self {
+        let error = format!("the body did not arrive within {} ms", limit.as_millis());
+        let body = error_body(&error, Some(WriteOutcome::NotSent));
+        Reply::new(StatusCode::REQUEST_TIMEOUT, body, Extra::Close)
+    }
+
+    /// `504` for a read.
+    pub fn read_timeout(limit: Duration) -> Self {
+        let error = format!("the replica did not answer within {} ms", limit.as_millis());
+        Reply::new(StatusCode::GATEWAY_TIMEOUT, error_body(&error, None), Extra::None)
+    }
+
+    /// A write whose deadline has passed; `trouble` says why there is no connection.
+    pub fn write_timeout(limit: Duration, progress: Progress, trouble: &str) -> (Self, WriteOutcome) {
+        let ms = limit.as_millis();
+        let (status, outcome, error) = match progress {
+            Progress::Waiting => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                WriteOutcome::NotSent,
+                format!("no connection to the master within {ms} ms: {trouble}"),
+            ),
+            Progress::Sent => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Unknown,
+                format!("the master did not answer within {ms} ms"),
+            ),
+            Progress::ReadOnly => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                WriteOutcome::Refused,
+                format!("the server is a replica and no master was found within {ms} ms"),
+            ),
+        };
+        (Reply::new(status, error_body(&error, Some(outcome)), retry(status)), outcome)
+    }
+
+    /// A read without a value.
+    pub fn read_error(error: &ReadError, trouble: Option<String>) -> Self {
+        let (status, text) = match error {
+            ReadError::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                match trouble {
+                    Some(why) => format!("no replica may answer now: {why}"),
+                    None => "no replica may answer now".to_owned(),
+                },
+            ),
+            ReadError::Lost => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the connection to the replica was lost".to_owned(),
+            ),
+            ReadError::Shed => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many reads wait already".to_owned(),
+            ),
+            ReadError::Refused { kind, text } => (status_of(*kind), error_words(*kind, text)),
+            ReadError::NotANumber => {
+                (StatusCode::BAD_GATEWAY, "what is stored is not a JSON number".to_owned())
+            }
+            ReadError::WrongReply(what) => (StatusCode::BAD_GATEWAY, (*what).to_owned()),
+        };
+        Reply::new(status, error_body(&text, None), retry(status))
+    }
+
+    /// A write that did not succeed.
+    pub fn write_error(error: &WriteError) -> (Self, WriteOutcome) {
+        let (status, outcome, text) = match error {
+            WriteError::Shed => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                WriteOutcome::NotSent,
+                "too many writes wait already".to_owned(),
+            ),
+            WriteError::Refused { kind, text } => {
+                (status_of(*kind), WriteOutcome::Refused, error_words(*kind, text))
+            }
+            WriteError::Lost(why) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                WriteOutcome::Unknown,
+                format!("the connection to the master was lost before its answer: {why}"),
+            ),
+            WriteError::WrongReply => (
+                StatusCode::BAD_GATEWAY,
+                WriteOutcome::Unknown,
+                "the master's answer to HSET is not a number".to_owned(),
+            ),
+        };
+        (Reply::new(status, error_body(&text, Some(outcome)), retry(status)), outcome)
+    }
+
+    /// The response, made in a header map that was used before: clearing one is cheaper than making one.
+    pub fn into_response(self, mut headers: HeaderMap) -> Response<Body> {
+        headers.clear();
+        if self.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_TYPE, JSON);
+        }
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        match self.extra {
+            Extra::None => {}
+            Extra::RetryAfter => drop(headers.insert(RETRY_AFTER, RETRY)),
+            Extra::Allow => drop(headers.insert(ALLOW, METHODS)),
+            Extra::Close => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
+            Extra::Preflight => {
+                let allowed = HeaderValue::from_static("Content-Type, Authorization");
+                headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+                headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+            }
+        }
+        let mut response = Response::new(Body::new(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+fn retry(status: StatusCode) -> Extra {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => Extra::RetryAfter,
+        _ => Extra::None,
+    }
+}
+
+/// `503` for what passes by itself, `502` for what somebody must mend.
+fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Loading
+        | ErrorKind::MasterDown
+        | ErrorKind::Busy
+        | ErrorKind::Oom
+        | ErrorKind::ReadOnly
+        | ErrorKind::MaxClients => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::NoAuth
+        | ErrorKind::WrongPass
+        | ErrorKind::NoPerm
+        | ErrorKind::Moved
+        | ErrorKind::WrongType
+        | ErrorKind::NoProto
+        | ErrorKind::UnknownCommand
+        | ErrorKind::Other => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Redis' words, with ours before them where they alone don't say what is the matter.
+fn error_words(kind: ErrorKind, text: &str) -> String {
+    let ours = match kind {
+        ErrorKind::Loading => "Redis is loading its data set",
+        ErrorKind::MasterDown => "the replica has lost its master and may not serve old data",
+        ErrorKind::Busy => "Redis is busy running a script",
+        ErrorKind::Oom => "the master's memory is full",
+        ErrorKind::ReadOnly => "the write went to a replica",
+        ErrorKind::NoAuth | ErrorKind::WrongPass => "Redis does not accept our login",
+        ErrorKind::NoPerm => "our Redis user lacks a right",
+        ErrorKind::Moved => "Redis is in cluster mode, which is not supported",
+        ErrorKind::WrongType => "the key holds something other than a hash",
+        ErrorKind::MaxClients
+        | ErrorKind::NoProto
+        | ErrorKind::UnknownCommand
+        | ErrorKind::Other => "Redis answered with an error",
+    };
+    format!("{ours}: {text}")
+}
+
+/// `{"error":"…"}`, and for writes what became of it.
+fn error_body(error: &str, outcome: Option<WriteOutcome>) -> Bytes {
+    let mut body = serde_json::json!({ "error": error });
+    if let Some(outcome) = outcome {
+        body["outcome"] = outcome.label().into();
+    }
+    body.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_word_has_its_status() {
+        let check = |text: &str, expected: u16| {
+            let kind = ErrorKind::of(text.as_bytes());
+            let read = Reply::read_error(&ReadError::Refused { kind, text: text.into() }, None);
+            assert_eq!(read.status.as_u16(), expected, "{text}");
+            let refused = WriteError::Refused { kind, text: text.into() };
+            let (write, outcome) = Reply::write_error(&refused);
+            assert_eq!((write.status.as_u16(), outcome), (expected, WriteOutcome::Refused));
+            let body = String::from_utf8_lossy(&write.body).into_owned();
+            assert!(body.contains(text) && body.ends_with(",\"outcome\":\"refused\"}"), "{body}");
+        };
+        check("LOADING Redis is loading the dataset in memory", 503);
+        check("MASTERDOWN Link with MASTER is down", 503);
+        check("BUSY Redis is busy running a script.", 503);
+        check("OOM command not allowed when used memory > 'maxmemory'.", 503);
+        check("READONLY You can't write against a read only replica.", 503);
+        check("NOAUTH Authentication required.", 502);
+        check("WRONGPASS invalid username-password pair", 502);
+        check("NOPERM this user has no permissions to run the 'hset' command", 502);
+        check("MOVED 3999 127.0.0.1:6381", 502);
+        check("WRONGTYPE Operation against a key holding the wrong kind of value", 502);
+        check("ERR something else", 502);
+    }
+
+    #[test]
+    fn a_503_says_when_to_come_again_and_every_answer_is_open_to_browsers() {
+        let response = Reply::read_error(&ReadError::Shed, None).into_response(HeaderMap::new());
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        let mut used = HeaderMap::new();
+        used.insert("x-of-the-request", HeaderValue::from_static("y"));
+        let response = Reply::preflight().into_response(used);
+        assert!(!response.headers().contains_key("x-of-the-request"));
+        assert!(!response.headers().contains_key(CONTENT_TYPE));
+        assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], METHODS);
+    }
+}

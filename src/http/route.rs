@@ -1,0 +1,110 @@
+//! Which field a request names. Nothing is decoded: `%` is no letter of a field's name.
+
+/// Longest name of a field, in bytes.
+const MAX_NAME: usize = 128;
+
+/// Most fields in one `?fields=`.
+const MAX_FIELDS: usize = 128;
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `/`
+    Current,
+    /// `/FIELD`
+    Field(&'a str),
+}
+
+impl<'a> Route<'a> {
+    /// `None`: there is no such path, whatever the method.
+    pub fn of(path: &'a str) -> Option<Self> {
+        match path.strip_prefix('/')? {
+            "" => Some(Route::Current),
+            name => is_field(name).then_some(Route::Field(name)),
+        }
+    }
+}
+
+/// The unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients resolve away.
+fn is_field(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    (1..=MAX_NAME).contains(&name.len())
+        && name.bytes().all(letter)
+        && name != "."
+        && name != ".."
+}
+
+/// The names of `fields=A,B` in a query, each once, in the order asked; `None` if it has no such parameter. Given
+/// several times, the lists add up.
+///
+/// # Errors
+/// In words, what is wrong with the list.
+pub fn fields(query: &str) -> Option<Result<Box<[Box<[u8]>]>, &'static str>> {
+    let mut lists = query.split('&').filter_map(|pair| pair.strip_prefix("fields=")).peekable();
+    lists.peek()?;
+    Some(names(lists.flat_map(|list| list.split(','))))
+}
+
+fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Box<[Box<[u8]>]>, &'static str> {
+    let mut names: Vec<Box<[u8]>> = Vec::new();
+    for name in asked {
+        if !is_field(name) {
+            return Err("fields wants names of 1 to 128 letters, digits or . _ ~ -, with commas between");
+        }
+        if names.iter().any(|known| **known == *name.as_bytes()) {
+            continue;
+        }
+        if names.len() == MAX_FIELDS {
+            return Err("fields takes at most 128 names");
+        }
+        names.push(name.as_bytes().into());
+    }
+    Ok(names.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let long = format!("/{}", "x".repeat(MAX_NAME));
+        let check = |path, expected| assert_eq!(Route::of(path), expected, "{path}");
+        check("/", Some(Route::Current));
+        check("/EUR", Some(Route::Field("EUR")));
+        check("/a.b_c~d-9", Some(Route::Field("a.b_c~d-9")));
+        check("/...", Some(Route::Field("...")));
+        check(&long, Some(Route::Field(&long[1..])));
+        for path in [
+            "", "*", "EUR", "//", "/.", "/..", "/a/b", "/a/", "/a%20", "/a b", "/é", "/a+b", "/a,b",
+            "/a\0", &format!("{long}x"),
+        ] {
+            check(path, None);
+        }
+    }
+
+    fn list(query: &str) -> Option<Result<Vec<String>, &'static str>> {
+        let text = |name: &Box<[u8]>| String::from_utf8_lossy(name).into_owned();
+        fields(query).map(|names| names.map(|names| names.iter().map(text).collect()))
+    }
+
+    #[test]
+    fn queries() {
+        let some = |names: &[&str]| Some(Ok(names.iter().map(|name| name.to_string()).collect()));
+        assert_eq!(list("fields=EUR,USD"), some(&["EUR", "USD"]));
+        assert_eq!(list("x=1&fields=USD,EUR,USD&y"), some(&["USD", "EUR"]));
+        assert_eq!(list("fields=A&fields=B,A"), some(&["A", "B"]));
+        for other in ["", "x", "field=A", "xfields=A", "fields", "Fields=A"] {
+            assert_eq!(list(other), None, "{other}");
+        }
+        for bad in ["fields=", "fields=,", "fields=A,", "fields=A,,B", "fields=A%2CB", "fields=.."] {
+            assert!(matches!(list(bad), Some(Err(_))), "{bad}");
+        }
+        let many = |count: usize| {
+            let names: Vec<_> = (0..count).map(|index| index.to_string()).collect();
+            list(&format!("fields={},0", names.join(",")))
+        };
+        assert!(matches!(many(128), Some(Ok(names)) if names.len() == 128));
+        assert!(matches!(many(129), Some(Err(_))));
+    }
+}

@@ -1,0 +1,166 @@
+//! HTTP/1.1 on one worker, generic over the service: connections, their table, their deadlines, drain.
+//!
+//! Knows nothing of Redis. Non-goals: TLS, HTTP/2 and compression, which the ingress or mesh in front does.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::{Request, Response};
+use tokio::net::TcpStream;
+
+use super::io::{Io, Socket};
+use super::table::{Entry, State, Table, Timeouts};
+use crate::turn::Turn;
+
+/// Bytes of a request's head, past which hyper answers `431`.
+pub const MAX_HEAD: usize = 16 * 1024;
+
+/// The body of an answer: whole, of known length.
+pub type Body = Full<Bytes>;
+
+/// What answers requests. Called on one thread only.
+pub trait Service: 'static {
+    type Future: Future<Output = Response<Body>> + Unpin + 'static;
+
+    /// Starts to answer a request whose head is complete. Should drop what it doesn't need of the request before
+    /// it returns: hyper then reads the next head into the same memory.
+    ///
+    /// The future must answer when [`Entry::is_expired`] says so; it is woken then.
+    fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future;
+
+    /// So many connections are open now.
+    fn on_connections(&self, _open: usize) {}
+}
+
+/// The HTTP side of one worker.
+pub struct Server<S> {
+    service: S,
+    http: http1::Builder,
+    table: Table,
+    timeouts: Timeouts,
+    turn: Rc<Turn>,
+    draining: Cell<bool>,
+}
+
+impl<S: Service> Server<S> {
+    pub fn new(service: S, timeouts: Timeouts, turn: Rc<Turn>) -> Rc<Self> {
+        let mut http = http1::Builder::new();
+        http.max_header_size(MAX_HEAD);
+        // Answers are collected by `io`; hyper then sees a writer that takes one slice at a time.
+        http.writev(false);
+        Rc::new(Server {
+            service,
+            http,
+            table: Table::default(),
+            timeouts,
+            turn,
+            draining: Cell::new(false),
+        })
+    }
+
+    /// The task that keeps the deadlines; never returns. Spawn it once.
+    pub async fn sweep(self: Rc<Self>) {
+        self.table.sweep(self.timeouts).await;
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self: Rc<Self>, stream: TcpStream) {
+        let entry = self.table.insert(self.turn.now());
+        self.service.on_connections(self.table.len());
+        let socket = Socket::new(stream, entry.clone(), self.turn.clone());
+        self.exchange(&entry, &socket).await;
+        entry.enter(State::Linger, self.turn.now());
+        socket.finish().await;
+        self.table.remove(&entry);
+        self.service.on_connections(self.table.len());
+    }
+
+    /// Requests and answers, until either side ends it.
+    async fn exchange(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket>) {
+        let adapter = Adapter { server: self.clone(), entry: entry.clone() };
+        let mut http = pin!(self.http.serve_connection(Io(socket.clone()), adapter));
+        poll_fn(|cx| {
+            entry.listen(cx.waker());
+            // What it ends with matters to nobody but the client, who has been told by then.
+            if http.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match socket.poll_send(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if entry.is_closing() && entry.state() == State::Idle => {
+                    cx.waker().wake_by_ref();
+                }
+                _ => {}
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// From now on every answer says `Connection: close`.
+    pub fn drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// Ends every connection once nothing is in hand on it; resolves when none is left.
+    pub async fn close(&self) {
+        self.drain();
+        self.table.close_all();
+        self.table.emptied().await;
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// The service as hyper calls it, for one connection.
+struct Adapter<S> {
+    server: Rc<Server<S>>,
+    entry: Rc<Entry>,
+}
+
+impl<S: Service> hyper::service::Service<Request<Incoming>> for Adapter<S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Call<S>;
+
+    fn call(&self, request: Request<Incoming>) -> Call<S> {
+        self.entry.begin(self.server.turn.now());
+        Call {
+            future: self.server.service.call(request, &self.entry),
+            server: self.server.clone(),
+            entry: self.entry.clone(),
+        }
+    }
+}
+
+/// A request being answered.
+struct Call<S: Service> {
+    future: S::Future,
+    server: Rc<Server<S>>,
+    entry: Rc<Entry>,
+}
+
+impl<S: Service> Future for Call<S> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(Pin::new(&mut self.future).poll(cx));
+        if self.server.draining.get() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.entry.advance(State::Write);
+        Poll::Ready(Ok(response))
+    }
+}
