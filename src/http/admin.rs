@@ -60,8 +60,8 @@ struct Limits {
 }
 
 /// Probes and scrapers need a handful of connections; 32 leaves room. A client that sends nothing
-/// keeps its place for 12 s, less than the three failed probes in a row that make the kubelet act (10 s apart by
-/// default); a scraper that keeps its connection for longer just opens a new one.
+/// keeps its place for 12 s, less than the three failed probes in a row that make the kubelet act
+/// (10 s apart by default); a scraper that keeps its connection for longer just opens a new one.
 const LIMITS: Limits = Limits {
     connections: 32,
     lifetime: Duration::from_secs(10),
@@ -98,9 +98,9 @@ impl State {
 
 /// Where the process is in its life.
 ///
-/// A process that was told to end stays ready at first, while the load balancers learn of it: when all
-/// pods of a service end at once, kube-proxy falls back to those that still say they are ready. It turns
-/// unready when it stops listening, or at once if asked so for other load balancers.
+/// A process that was told to end stays ready at first, while the load balancers learn of it: when
+/// all pods of a service end at once, kube-proxy falls back to those that still say they are ready.
+/// It turns unready when it stops listening, or at once if asked so for other load balancers.
 #[derive(Debug, Default)]
 pub struct Health {
     unready: AtomicBool,
@@ -255,8 +255,8 @@ fn response(status: StatusCode, media: &'static str, body: Bytes) -> Response<Fu
 
 /// A tokio socket in the terms of hyper.
 ///
-/// Reading goes through a small buffer and a copy: reading into hyper's own buffer takes unsafe code,
-/// which a few requests a second don't deserve.
+/// Reading goes through a small buffer and a copy: reading into hyper's own buffer takes unsafe
+/// code, which a few requests a second don't deserve.
 struct Io(TcpStream);
 
 impl rt::Read for Io {

@@ -1,8 +1,8 @@
 //! From the workers' tables to the Prometheus text format.
 //!
-//! Families are made afresh at each scrape. The label values of every family but the requests are few
-//! and known, so their series are all there from the start, with 0: a counter that appears with its
-//! first event hides that event from `rate()`.
+//! Families are made afresh at each scrape. The label values of every family but the requests are
+//! few and known, so their series are all there from the start, with 0: a counter that appears with
+//! its first event hides that event from `rate()`.
 //!
 //! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
@@ -226,8 +226,8 @@ fn errors(registry: &Registry) -> MetricFamily {
     )
 }
 
-/// All workers ask the same server, so the latest answer counts, not the sum. There is no series before
-/// the first answer: a counter that springs from 0 to the server's age would look like load.
+/// All workers ask the same server, so the latest answer counts, not the sum. There is no series
+/// before the first answer: a counter that springs from 0 to the server's age would look like load.
 fn redis_cpu(registry: &Registry) -> MetricFamily {
     let metric = |(role, of): (&str, RoleOf)| {
         let micros = registry
