@@ -4,10 +4,63 @@ use std::array;
 
 use super::Cell;
 
+/// Upper bounds of buckets, inclusive, in rising order, with an index that finds a value's bucket
+/// in one load and one comparison.
+#[derive(Debug)]
+pub struct Bounds<const N: usize> {
+    upper: [u64; N],
+    /// For each number of significant bits: how many bounds have fewer.
+    shorter: [u8; 65],
+}
+
+impl<const N: usize> Bounds<N> {
+    /// Bounds with their index. For constants: a list that does not rise, or has two bounds between
+    /// a power of two and the next, does not compile.
+    pub const fn new(upper: [u64; N]) -> Bounds<N> {
+        assert!(N < 255);
+        let mut shorter = [0; 65];
+        let mut bits = 0;
+        while bits <= 64 {
+            let mut place = 0;
+            while place < N && u64::BITS - upper[place].leading_zeros() < bits {
+                place += 1;
+            }
+            shorter[bits as usize] = place as u8;
+            bits += 1;
+        }
+        let mut place = 1;
+        while place < N {
+            let (below, above) = (upper[place - 1], upper[place]);
+            assert!(below < above, "bounds must rise");
+            assert!(
+                below.leading_zeros() > above.leading_zeros(),
+                "bounds are too close"
+            );
+            place += 1;
+        }
+        Bounds { upper, shorter }
+    }
+
+    /// The bucket of `value`; `N` or more: above all.
+    fn place(&self, value: u64) -> usize {
+        let bits = (u64::BITS - value.leading_zeros()) as usize;
+        let place = self
+            .shorter
+            .get(bits)
+            .map_or(N, |&place| usize::from(place));
+        // Of the bounds not shorter than the value, only the first can be as long, and so below it.
+        place
+            + self
+                .upper
+                .get(place)
+                .map_or(0, |&bound| usize::from(value > bound))
+    }
+}
+
 /// Counts values by `N` fixed buckets and one for all values above; also their sum.
 #[derive(Debug)]
 pub struct Histogram<const N: usize> {
-    bounds: &'static [u64; N],
+    bounds: &'static Bounds<N>,
     /// Values up to the bound of the same place, and above the one before it: not cumulative, so
     /// that a value touches one bucket.
     buckets: [Cell; N],
@@ -16,9 +69,8 @@ pub struct Histogram<const N: usize> {
 }
 
 impl<const N: usize> Histogram<N> {
-    /// An empty histogram. `bounds` are inclusive upper bounds, in rising order.
-    pub fn new(bounds: &'static [u64; N]) -> Histogram<N> {
-        debug_assert!(bounds.is_sorted());
+    /// An empty histogram.
+    pub fn new(bounds: &'static Bounds<N>) -> Histogram<N> {
         Histogram {
             bounds,
             buckets: array::from_fn(|_| Cell::default()),
@@ -29,13 +81,8 @@ impl<const N: usize> Histogram<N> {
 
     /// Counts `value`.
     pub fn observe(&self, value: u64) {
-        // Comparing with every bound has no branch to mispredict; a search has several.
-        let place: usize = self
-            .bounds
-            .iter()
-            .map(|&bound| usize::from(value > bound))
-            .sum();
-        self.buckets.get(place).unwrap_or(&self.above).add(1);
+        let bucket = self.buckets.get(self.bounds.place(value));
+        bucket.unwrap_or(&self.above).add(1);
         self.sum.add(value);
     }
 
@@ -43,7 +90,7 @@ impl<const N: usize> Histogram<N> {
     /// values above, and the sum. A value counted meanwhile may be in the sum and not in a count.
     pub(super) fn snapshot(&self) -> Snapshot<N> {
         Snapshot {
-            bounds: self.bounds,
+            bounds: &self.bounds.upper,
             buckets: array::from_fn(|place| self.buckets.get(place).map_or(0, Cell::get)),
             above: self.above.get(),
             sum: self.sum.get(),
@@ -74,8 +121,9 @@ impl<const N: usize> Snapshot<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{BATCH_BOUNDS, DURATION_BOUNDS_NS};
 
-    static BOUNDS: [u64; 3] = [10, 20, 400];
+    static BOUNDS: Bounds<3> = Bounds::new([10, 20, 400]);
 
     #[test]
     fn a_value_falls_into_one_bucket() {
@@ -89,11 +137,33 @@ mod tests {
         check(0, [1, 0, 0], 0);
         check(10, [1, 0, 0], 0);
         check(11, [0, 1, 0], 0);
+        check(15, [0, 1, 0], 0);
+        check(16, [0, 1, 0], 0);
         check(20, [0, 1, 0], 0);
         check(21, [0, 0, 1], 0);
         check(400, [0, 0, 1], 0);
         check(401, [0, 0, 0], 1);
+        check(512, [0, 0, 0], 1);
         check(u64::MAX, [0, 0, 0], 1);
+    }
+
+    #[test]
+    fn the_index_finds_what_a_search_finds() {
+        for bound in DURATION_BOUNDS_NS
+            .upper
+            .into_iter()
+            .chain(BATCH_BOUNDS.upper)
+        {
+            for value in [bound - 1, bound, bound + 1, bound / 2, bound * 2] {
+                let search = |upper: &[u64]| upper.iter().take_while(|&&up| up < value).count();
+                let found = (DURATION_BOUNDS_NS.place(value), BATCH_BOUNDS.place(value));
+                let expected = (
+                    search(&DURATION_BOUNDS_NS.upper),
+                    search(&BATCH_BOUNDS.upper),
+                );
+                assert_eq!(found, expected, "{value}");
+            }
+        }
     }
 
     #[test]

@@ -21,16 +21,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use histogram::Histogram;
+pub use histogram::{Bounds, Histogram};
 pub use role::{ErrorLabel, Reading, Replica, Role};
 pub use text::CONTENT_TYPE;
 
-/// Upper bounds of the request duration buckets, in nanoseconds.
+/// Request duration buckets, in nanoseconds.
 ///
-/// In steps of 1, 2.5, 5 from 50 µs, below which a loopback read seldom falls, to 1 s. 400 ms stands
-/// in for 500 ms: it is the default time limit of a request, so that the requests beyond it
-/// are exactly those that ran out of time.
-pub const DURATION_BOUNDS_NS: [u64; 14] = [
+/// In steps of 1, 2.5, 5 from 50 µs to 1 s. 400 ms stands in for 500 ms: it is the default time limit
+/// of a request, so that with it the requests beyond are exactly those that ran out of time.
+pub static DURATION_BOUNDS_NS: Bounds<14> = Bounds::new([
     50_000,
     100_000,
     250_000,
@@ -45,11 +44,12 @@ pub const DURATION_BOUNDS_NS: [u64; 14] = [
     250_000_000,
     400_000_000,
     1_000_000_000,
-];
+]);
 
 /// Upper bounds of the read batch buckets, in commands per write: the powers of two, since batches
 /// grow with load over several orders of magnitude.
-pub const BATCH_BOUNDS: [u64; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
+pub static BATCH_BOUNDS: Bounds<13> =
+    Bounds::new([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]);
 
 /// Status codes that the server sends, and so counts apart; any other is counted as `other`.
 const CODES: [u16; 14] = [
@@ -167,13 +167,13 @@ impl WriteOutcome {
 
 /// What one worker counts.
 ///
-/// Aligned to 128 bytes, two cache lines: x86 fetches lines in pairs and some ARM cores have lines of
-/// 128. In an [`Arc`] this also keeps the reference counts off the table's first line.
+/// Aligned to 128 bytes, two cache lines: x86 fetches lines in pairs and some ARM cores have lines
+/// of 128. In an [`Arc`] this also keeps the reference counts off the table's first line.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Worker {
     requests: [[Cell; CODE_SLOTS]; Method::ALL.len()],
-    durations_ns: Histogram<{ DURATION_BOUNDS_NS.len() }>,
+    durations_ns: Histogram<14>,
     /// The connection set that reads.
     pub read: Role,
     /// The connection set that writes.
@@ -181,7 +181,7 @@ pub struct Worker {
     /// The replica as this worker last saw it.
     pub replica: Replica,
     /// Commands per write on the read side.
-    pub read_batch_size: Histogram<{ BATCH_BOUNDS.len() }>,
+    pub read_batch_size: Histogram<13>,
     write_failures: [Cell; WriteOutcome::ALL.len()],
     /// Requests refused since too much work was at hand.
     pub shed: Cell,
@@ -270,8 +270,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Tables for `workers` workers. With `redis`, each has read trouble until its worker clears it,
-    /// so that a worker that has not started yet doesn't count as ready.
+    /// Tables for `workers` workers. With `redis`, each has read trouble until its worker clears
+    /// it, so that a worker that has not started yet doesn't count as ready.
     pub fn new(workers: usize, redis: bool) -> Registry {
         let table = |_| {
             let worker = Worker::default();

@@ -1,7 +1,7 @@
 //! What the kernel says about this process, under the names that Prometheus' clients agree on.
 //!
-//! See <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>. What can't be
-//! read is left out: a wrong 0 would look like a fact.
+//! See <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>. What can't
+//! be read is left out: a wrong 0 would look like a fact.
 
 use prometheus::proto::MetricFamily;
 

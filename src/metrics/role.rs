@@ -4,8 +4,8 @@ use super::Cell;
 
 /// What went wrong with a command or a connection: the values of the label `kind`.
 ///
-/// The first ones are error replies, by the word that Redis puts first; the others are failures of the
-/// connection itself.
+/// The first ones are error replies, by the word that Redis puts first; the others are failures of
+/// the connection itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorLabel {
     /// `LOADING`: the server reads its data set from disk.
@@ -99,8 +99,8 @@ pub struct Role {
     pub connects: Cell,
     /// Connections that are logged in (a gauge).
     pub connections: Cell,
-    /// CPU time that the server itself has used, user and system, in microseconds, as `INFO` says it.
-    /// 0 while it has not said so.
+    /// CPU time that the server itself has used, user and system, in microseconds, as `INFO` says
+    /// it. 0 while it has not said so.
     pub cpu_micros: Cell,
     errors: [Cell; ErrorLabel::ALL.len()],
 }

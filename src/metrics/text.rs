@@ -1,8 +1,8 @@
 //! From the workers' tables to the Prometheus text format.
 //!
-//! Families are made afresh at each scrape. The label values of every family but the requests are few
-//! and known, so their series are all there from the start, with 0: a counter that appears with its
-//! first event hides that event from `rate()`.
+//! Families are made afresh at each scrape. The label values of every family but the requests are
+//! few and known, so their series are all there from the start, with 0: a counter that appears with
+//! its first event hides that event from `rate()`.
 //!
 //! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
@@ -114,7 +114,7 @@ fn requests(registry: &Registry) -> MetricFamily {
                     .and_then(|row| row.get(slot))
                     .map_or(0, Cell::get)
             };
-            let count: u64 = registry.workers.iter().map(|worker| cell(worker)).sum();
+            let count = total(registry.workers.iter().map(|worker| cell(worker)));
             if count > 0 {
                 let labels = [("method", method.label()), ("code", code)];
                 metrics.push(counter_value(&labels, count as f64));
@@ -184,7 +184,7 @@ fn write_failures(registry: &Registry) -> MetricFamily {
             .workers
             .iter()
             .filter_map(|worker| worker.write_failures.get(slot));
-        let count: u64 = cells.map(Cell::get).sum();
+        let count = total(cells.map(Cell::get));
         counter_value(&[("outcome", outcome.label())], count as f64)
     };
     let metrics = WriteOutcome::ALL
@@ -205,11 +205,12 @@ fn errors(registry: &Registry) -> MetricFamily {
     let mut metrics = Vec::new();
     for (role, of) in ROLES {
         for kind in ErrorLabel::ALL {
-            let count: u64 = registry
-                .workers
-                .iter()
-                .map(|worker| of(worker).errors(kind))
-                .sum();
+            let count = total(
+                registry
+                    .workers
+                    .iter()
+                    .map(|worker| of(worker).errors(kind)),
+            );
             metrics.push(counter_value(
                 &[("role", role), ("kind", kind.label())],
                 count as f64,
@@ -225,10 +226,10 @@ fn errors(registry: &Registry) -> MetricFamily {
     )
 }
 
-/// All workers ask the same server, so the latest answer counts, not the sum. There is no series before
-/// the first answer: a counter that springs from 0 to the server's age would look like load.
+/// All workers ask the same server, so the latest answer counts, not the sum. There is no series
+/// before the first answer: a counter that springs from 0 to the server's age would look like load.
 fn redis_cpu(registry: &Registry) -> MetricFamily {
-    let metric = |(role, of): (&str, fn(&Worker) -> &Role)| {
+    let metric = |(role, of): (&str, RoleOf)| {
         let micros = registry
             .workers
             .iter()
@@ -309,11 +310,7 @@ fn by_role(
     cell: fn(&Role) -> &Cell,
 ) -> MetricFamily {
     let metric = |(role, of): (&str, RoleOf)| {
-        let value: u64 = registry
-            .workers
-            .iter()
-            .map(|worker| cell(of(worker)).get())
-            .sum();
+        let value = total(registry.workers.iter().map(|worker| cell(of(worker)).get()));
         match kind {
             MetricType::GAUGE => gauge_value(&[("role", role)], value as f64),
             _ => counter_value(&[("role", role)], value as f64),
@@ -323,11 +320,12 @@ fn by_role(
 }
 
 fn sum(registry: &Registry, cell: fn(&Worker) -> &Cell) -> u64 {
-    registry
-        .workers
-        .iter()
-        .map(|worker| cell(worker).get())
-        .sum()
+    total(registry.workers.iter().map(|worker| cell(worker).get()))
+}
+
+/// Wraps as the cells do: a sum must not fail on what a cell may hold.
+fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::wrapping_add)
 }
 
 /// The histogram of all workers; `scale` units of its values make one unit of the text.
@@ -339,10 +337,10 @@ fn histogram<'a, const N: usize>(
 ) -> MetricFamily {
     let merged = parts.map(Histogram::snapshot).reduce(Snapshot::merge);
     let metric = |snapshot: Snapshot<N>| {
-        let mut total = 0;
+        let mut total = 0u64;
         let mut buckets = Vec::with_capacity(N);
         for (&bound, count) in snapshot.bounds.iter().zip(snapshot.buckets) {
-            total += count;
+            total = count.wrapping_add(total);
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(bound as f64 / scale);
             bucket.set_cumulative_count(total);
@@ -350,7 +348,7 @@ fn histogram<'a, const N: usize>(
         }
         // The encoder adds the bucket `+Inf` from the count.
         let mut value = HistogramValue::default();
-        value.set_sample_count(total + snapshot.above);
+        value.set_sample_count(total.wrapping_add(snapshot.above));
         value.set_sample_sum(snapshot.sum as f64 / scale);
         value.set_bucket(buckets);
         let mut metric = Metric::default();
