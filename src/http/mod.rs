@@ -1,2 +1,11 @@
-//! stub
+//! HTTP: the server (generic over its service), the API's service, the yardstick, and the admin port.
+
 pub mod admin;
+pub mod hello;
+mod io;
+mod posted;
+mod reply;
+mod route;
+pub mod server;
+pub mod service;
+pub mod table;

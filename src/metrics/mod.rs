@@ -121,6 +121,17 @@ impl Method {
         Method::Other,
     ];
 
+    /// How a request's method is counted.
+    pub fn of(method: &hyper::Method) -> Method {
+        match *method {
+            hyper::Method::GET => Method::Get,
+            hyper::Method::HEAD => Method::Head,
+            hyper::Method::POST => Method::Post,
+            hyper::Method::OPTIONS => Method::Options,
+            _ => Method::Other,
+        }
+    }
+
     /// The value of the label `method`.
     pub fn label(self) -> &'static str {
         match self {
@@ -257,6 +268,34 @@ impl Worker {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// One role's part of a worker's table, for those who serve either.
+#[derive(Clone, Debug)]
+pub struct RoleOf {
+    worker: Arc<Worker>,
+    side: Side,
+}
+
+/// The two sides of the service towards Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Read,
+    Write,
+}
+
+impl RoleOf {
+    pub fn new(worker: Arc<Worker>, side: Side) -> RoleOf {
+        RoleOf { worker, side }
+    }
+
+    /// The role's counters.
+    pub fn role(&self) -> &Role {
+        match self.side {
+            Side::Read => &self.worker.read,
+            Side::Write => &self.worker.write,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one worker counts about Redis: its connection sets, and the replica as it sees it.
 
 use super::Cell;
+use crate::resp::ErrorKind;
 
 /// What went wrong with a command or a connection: the values of the label `kind`.
 ///
@@ -65,6 +66,26 @@ impl ErrorLabel {
         ErrorLabel::Protocol,
         ErrorLabel::Stalled,
     ];
+
+    /// The label of an error reply.
+    pub fn of(kind: ErrorKind) -> ErrorLabel {
+        match kind {
+            ErrorKind::Loading => ErrorLabel::Loading,
+            ErrorKind::MasterDown => ErrorLabel::Masterdown,
+            ErrorKind::ReadOnly => ErrorLabel::Readonly,
+            ErrorKind::NoAuth => ErrorLabel::Noauth,
+            ErrorKind::WrongPass => ErrorLabel::Wrongpass,
+            ErrorKind::NoPerm => ErrorLabel::Noperm,
+            ErrorKind::Oom => ErrorLabel::Oom,
+            ErrorKind::Busy => ErrorLabel::Busy,
+            ErrorKind::Moved => ErrorLabel::Moved,
+            ErrorKind::WrongType => ErrorLabel::Wrongtype,
+            ErrorKind::MaxClients
+            | ErrorKind::NoProto
+            | ErrorKind::UnknownCommand
+            | ErrorKind::Other => ErrorLabel::Other,
+        }
+    }
 
     /// The value of the label `kind`.
     pub fn label(self) -> &'static str {

@@ -18,7 +18,7 @@ use super::endpoint::SetOptions;
 use super::link::{Link, Owner};
 use super::resolve::Resolver;
 use crate::conn::{self, Conn, Error, Event, Verdict, backoff};
-use crate::metrics::{self, Failure};
+use crate::metrics::{self, ErrorLabel};
 use crate::resp::Limits;
 use crate::turn::Turn;
 
@@ -65,6 +65,7 @@ impl Driver {
     /// One connection from dial to end; why it ended, in words.
     async fn once<W: 'static>(&mut self, link: &Rc<Link<W>>, owner: &Rc<dyn Owner<W>>) -> String {
         let deadline = Instant::now() + self.options.connect_timeout;
+        self.metrics.role().connects.add(1);
         let (stream, login) = match self.dial(deadline).await {
             Ok(dialled) => dialled,
             Err(error) => {
@@ -171,9 +172,7 @@ impl Driver {
         });
         let (received, greeting) = outcome.unwrap_or(Err(Error::Closed))?;
         if let Some(greeting) = greeting {
-            let role = self.metrics.role();
-            role.connects.add(1);
-            role.connections.add(1);
+            self.metrics.role().connections.add(1);
             owner.ready(link, greeting);
         }
         Ok(received)
@@ -240,22 +239,22 @@ fn write<W>(
     .unwrap_or(Err(Error::Closed))
 }
 
-fn failure_of_dial(error: &DialError) -> Failure {
+fn failure_of_dial(error: &DialError) -> ErrorLabel {
     match error {
-        DialError::Tls(_) => Failure::Tls,
-        DialError::Timeout(_) => Failure::Timeout,
+        DialError::Tls(_) => ErrorLabel::Tls,
+        DialError::Timeout(_) => ErrorLabel::Timeout,
         DialError::Lookup { .. } | DialError::Connect { .. } | DialError::Secret { .. } => {
-            Failure::Connect
+            ErrorLabel::Connect
         }
     }
 }
 
-fn failure_of_conn(error: &Error) -> Failure {
+fn failure_of_conn(error: &Error) -> ErrorLabel {
     match error {
-        Error::Closed | Error::Io(_) => Failure::Lost,
-        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) => Failure::Protocol,
-        Error::Stalled(_) => Failure::Stalled,
-        Error::LoginTimeout => Failure::Timeout,
-        Error::Login { kind, .. } | Error::Unfit { kind, .. } => Failure::of(*kind),
+        Error::Closed | Error::Io(_) => ErrorLabel::Lost,
+        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) => ErrorLabel::Protocol,
+        Error::Stalled(_) => ErrorLabel::Stalled,
+        Error::LoginTimeout => ErrorLabel::Timeout,
+        Error::Login { kind, .. } | Error::Unfit { kind, .. } => ErrorLabel::of(*kind),
     }
 }

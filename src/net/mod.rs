@@ -1,2 +1,18 @@
-//! stub
+//! Sockets: to Redis (dial, TLS, the per-worker connection sets and their driver tasks) and from clients (listen).
+//!
+//! Invariants: one task per connection drives both directions; all commands of one turn leave in one write; nothing
+//! here is shared between workers but the name-lookup pool. What a command or a reply means is `store`'s business.
+
+pub mod dial;
+mod driver;
 pub mod endpoint;
+mod link;
+pub mod listen;
+mod resolve;
+mod set;
+pub mod tls;
+
+pub use driver::Driver;
+pub use link::{Link, Owner};
+pub use resolve::{LOOKUP_THREADS, Resolver};
+pub use set::Set;

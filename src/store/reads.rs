@@ -16,7 +16,7 @@ use super::render::{self, CurrentBody};
 use super::waiter::{Answer, Wait};
 use super::{CURRENT, HASH};
 use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
-use crate::metrics::{self, Failure};
+use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Owner, Set};
 use crate::resp::{self, ErrorKind, Reply};
 use crate::turn::Turn;
@@ -285,13 +285,7 @@ impl Reads {
                 let loading = self.loading.borrow().get(link.index()).copied().flatten();
                 let trouble = probe::trouble(loading, &state, self.options.role);
                 self.judge(link, trouble.map(String::from));
-                self.metrics.replica.record(
-                    state.is_replica,
-                    state.link_up,
-                    state.link_down_seconds,
-                    state.last_io_seconds,
-                    state.lag_bytes,
-                );
+                self.record(&state);
             }
             Section::Cpu => {
                 if let Some(cpu) = probe::cpu(info) {
@@ -304,7 +298,7 @@ impl Reads {
     /// A server that doesn't say how it is can't be known to tell the truth. Its CPU time is a courtesy.
     fn on_refused_probe(&self, link: &Link<Waiter>, section: Section, text: &[u8]) {
         let kind = ErrorKind::of(text);
-        self.metrics.read.error(Failure::of(kind));
+        self.metrics.read.error(ErrorLabel::of(kind));
         if section != Section::Cpu {
             let why = format!("refuses INFO, so that its state can't be known: {}", printable(text));
             self.judge(link, Some(why));
@@ -328,9 +322,18 @@ impl Reads {
         self.record_usable();
     }
 
+    fn record(&self, state: &Replication) {
+        let known = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+        let replica = &self.metrics.replica;
+        replica.link_up.set(state.is_replica.then_some(state.link_up.into()));
+        replica.link_down_seconds.set(known(state.link_down_seconds));
+        replica.last_io_seconds.set(known(state.last_io_seconds));
+        replica.lag_bytes.set(known(state.lag_bytes));
+    }
+
     fn record_usable(&self) {
         let usable = self.source().is_ok();
-        self.metrics.replica.set_usable(usable);
+        self.metrics.replica.usable.set(usable.into());
         if usable {
             self.metrics.set_read_trouble(None);
         }
@@ -358,7 +361,7 @@ impl Reads {
             return Verdict::Continue;
         };
         let (kind, text) = (*kind, text.to_string());
-        self.metrics.read.error(Failure::of(kind));
+        self.metrics.read.error(ErrorLabel::of(kind));
         answer.resolve(outcome);
         match kind {
             // It says itself that it can't be asked now; the next probe tells when it can.
@@ -414,6 +417,7 @@ impl Owner<Waiter> for Reads {
 
     fn down(&self, _link: &Link<Waiter>, why: &str) {
         if self.source().is_err() {
+            self.metrics.replica.forget();
             self.record_trouble(why);
         }
         self.record_usable();

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::HASH;
 use super::waiter::Answer;
 use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
-use crate::metrics::{self, Failure};
+use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Owner, Set};
 use crate::resp::{self, ErrorKind, Reply};
 use crate::turn::Turn;
@@ -94,8 +94,8 @@ impl Writes {
 
     /// Stores `value` in a field of the hash; `Ok` only after the master said that it is done.
     ///
-    /// Waits for a connection as long as the caller lets it; the deadline is the caller's, and `progress`
-    /// then tells what became of the write.
+    /// Waits for a connection as long as the caller lets it; the deadline is the caller's, who is told
+    /// by `report` how far the write has come.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -106,8 +106,10 @@ impl Writes {
         &self,
         field: &[u8],
         value: &[u8],
-        progress: &Cell<Progress>,
+        report: &impl Fn(Progress),
     ) -> Result<(), WriteError> {
+        let mut refused_before = false;
+        report(Progress::Waiting);
         loop {
             let link = self.link().await?;
             let answer = Answer::new(1);
@@ -122,12 +124,13 @@ impl Writes {
                 }
                 Err((_, Refusal::Full)) => return Err(WriteError::Shed),
             }
-            let first = progress.replace(Progress::Sent) != Progress::ReadOnly;
+            report(Progress::Sent);
             match answer.wait().await {
                 Outcome::Done => return Ok(()),
-                Outcome::NotSent => progress.set(Progress::Waiting),
-                Outcome::Refused { kind: ErrorKind::ReadOnly, .. } if first => {
-                    progress.set(Progress::ReadOnly);
+                Outcome::NotSent => report(Progress::Waiting),
+                Outcome::Refused { kind: ErrorKind::ReadOnly, .. } if !refused_before => {
+                    refused_before = true;
+                    report(Progress::ReadOnly);
                 }
                 Outcome::Refused { kind, text } => {
                     return Err(WriteError::Refused { kind, text });
@@ -167,7 +170,7 @@ impl Writes {
             Reply::Error(text) => {
                 let kind = ErrorKind::of(text);
                 let text = printable(text);
-                self.metrics.write.error(Failure::of(kind));
+                self.metrics.write.error(ErrorLabel::of(kind));
                 let refused = Outcome::Refused { kind, text: text.clone() };
                 (refused, self.verdict(kind, text))
             }

@@ -1,0 +1,280 @@
+//! The read API: from a request to a read or a write, and from its outcome to a response.
+//!
+//! The hot path is `GET /`: it meets no router, no map and no formatter, and drops the request at once, so that hyper
+//! reads the next one into the same memory.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{HOST, HeaderMap};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Version};
+
+use super::posted;
+use super::reply::Reply;
+use super::route::{self, Route};
+use super::server::{Body, Service};
+use super::table::{Entry, State};
+use crate::metrics::{self, WriteOutcome};
+use crate::store::{CURRENT, Progress, Read, ReadError, Reads, Writes, shortest};
+use crate::turn::Turn;
+
+/// The limits that the service itself keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// From the end of a request's head to its answer.
+    pub request_timeout: Duration,
+    /// Bytes of a body.
+    pub max_body: usize,
+}
+
+/// The API of one worker. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Rc<Inner>);
+
+struct Inner {
+    options: Options,
+    reads: Rc<Reads>,
+    writes: Rc<Writes>,
+    turn: Rc<Turn>,
+    metrics: Arc<metrics::Worker>,
+}
+
+impl Api {
+    pub fn new(
+        options: Options,
+        reads: Rc<Reads>,
+        writes: Rc<Writes>,
+        turn: Rc<Turn>,
+        metrics: Arc<metrics::Worker>,
+    ) -> Self {
+        Api(Rc::new(Inner { options, reads, writes, turn, metrics }))
+    }
+
+    fn start(&self, parts: &Parts, body: Incoming, entry: &Rc<Entry>) -> Work {
+        if !has_one_host(parts) {
+            return Work::done(Reply::bad_request("a request must have one Host header"));
+        }
+        let Some(route) = Route::of(parts.uri.path()) else {
+            return Work::done(Reply::not_found());
+        };
+        match parts.method {
+            Method::GET | Method::HEAD => self.get(route, parts.uri.query(), entry),
+            Method::POST => self.post(route, body, entry),
+            Method::OPTIONS => Work::done(Reply::preflight()),
+            _ => Work::done(Reply::method_not_allowed()),
+        }
+    }
+
+    fn get(&self, route: Route<'_>, query: Option<&str>, entry: &Rc<Entry>) -> Work {
+        let (reads, now) = (&self.0.reads, entry.since());
+        match (route, query.and_then(route::fields)) {
+            (Route::Field(name), _) => Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound),
+            (Route::Current, None) => Work::Read(reads.current(now), Absent::NotInitialised),
+            (Route::Current, Some(Ok(names))) => {
+                Work::Read(reads.many(names, now), Absent::NotFound)
+            }
+            (Route::Current, Some(Err(why))) => Work::done(Reply::bad_value(why, None)),
+        }
+    }
+
+    fn post(&self, route: Route<'_>, body: Incoming, entry: &Rc<Entry>) -> Work {
+        let field = match route {
+            Route::Current => CURRENT,
+            Route::Field(name) => name,
+        };
+        let stage = Rc::new(Cell::new(Stage::Body));
+        entry.advance(State::Body);
+        let post = post(self.clone(), field.into(), body, entry.clone(), stage.clone());
+        Work::Post(Box::pin(post), stage)
+    }
+
+    fn read_reply(&self, outcome: Result<Option<bytes::Bytes>, ReadError>, absent: Absent) -> Reply {
+        match (outcome, absent) {
+            (Ok(Some(body)), _) => Reply::ok(body),
+            (Ok(None), Absent::NotFound) => Reply::not_found(),
+            (Ok(None), Absent::NotInitialised) => {
+                self.0.metrics.not_initialised.add(1);
+                Reply::not_initialised()
+            }
+            (Err(error), _) => {
+                if error == ReadError::Shed {
+                    self.0.metrics.shed.add(1);
+                }
+                Reply::read_error(&error, self.0.metrics.read_trouble())
+            }
+        }
+    }
+
+    fn write_reply(&self, (reply, outcome): (Reply, WriteOutcome)) -> Reply {
+        self.0.metrics.write_failed(outcome);
+        reply
+    }
+
+    /// The answer to a request whose deadline has passed.
+    fn late(&self, work: &Work) -> Reply {
+        let limit = self.0.options.request_timeout;
+        match work {
+            Work::Post(_, stage) => match stage.get() {
+                Stage::Body => Reply::body_timeout(limit),
+                Stage::Write(progress) => {
+                    let trouble = self.0.writes.trouble();
+                    self.write_reply(Reply::write_timeout(limit, progress, &trouble))
+                }
+            },
+            Work::Read(..) | Work::Done(_) => Reply::read_timeout(limit),
+        }
+    }
+}
+
+impl Service for Api {
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Answering {
+        let (parts, body) = request.into_parts();
+        let plain = parts.method == Method::GET
+            && parts.uri.path() == "/"
+            && parts.uri.query().is_none()
+            && has_one_host(&parts);
+        let work = if plain {
+            Work::Read(self.0.reads.current(entry.since()), Absent::NotInitialised)
+        } else {
+            self.start(&parts, body, entry)
+        };
+        let method = metrics::Method::of(&parts.method);
+        let mut headers = parts.headers;
+        // Now rather than with the response: its values are slices of hyper's read buffer, which can be used
+        // again once the last of them is gone.
+        headers.clear();
+        Answering { api: self.clone(), entry: entry.clone(), work, method, headers }
+    }
+
+    fn on_connections(&self, open: usize) {
+        self.0.metrics.http_connections.set(open as u64);
+    }
+}
+
+/// What a missing value means.
+#[derive(Clone, Copy, Debug)]
+enum Absent {
+    NotInitialised,
+    NotFound,
+}
+
+/// How far a POST has come.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Body,
+    Write(Progress),
+}
+
+/// What an answer waits for.
+enum Work {
+    /// Taken when answered.
+    Done(Option<Reply>),
+    Read(Read, Absent),
+    Post(Pin<Box<dyn Future<Output = Reply>>>, Rc<Cell<Stage>>),
+}
+
+impl Work {
+    fn done(reply: Reply) -> Self {
+        Work::Done(Some(reply))
+    }
+}
+
+/// A request being answered.
+pub struct Answering {
+    api: Api,
+    entry: Rc<Entry>,
+    work: Work,
+    method: metrics::Method,
+    /// The request's, cleared: the response's are made in it.
+    headers: HeaderMap,
+}
+
+impl Answering {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
+        if self.entry.is_expired() {
+            return Poll::Ready(self.api.late(&self.work));
+        }
+        match &mut self.work {
+            Work::Done(reply) => reply.take().map_or(Poll::Pending, Poll::Ready),
+            Work::Post(post, _) => post.as_mut().poll(cx),
+            Work::Read(read, absent) => {
+                let outcome = ready!(Pin::new(read).poll(cx));
+                Poll::Ready(self.api.read_reply(outcome, *absent))
+            }
+        }
+    }
+}
+
+impl Future for Answering {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let reply = ready!(self.poll_reply(cx));
+        let Inner { turn, metrics, .. } = &*self.api.0;
+        let duration = turn.now().saturating_duration_since(self.entry.since());
+        metrics.observe_request(self.method, reply.status().as_u16(), duration);
+        let headers = std::mem::take(&mut self.headers);
+        Poll::Ready(reply.into_response(headers))
+    }
+}
+
+async fn post(
+    api: Api,
+    field: Box<str>,
+    body: Incoming,
+    entry: Rc<Entry>,
+    stage: Rc<Cell<Stage>>,
+) -> Reply {
+    let value = match value_of(body, api.0.options.max_body).await {
+        Ok(value) => value,
+        Err(reply) => {
+            api.0.metrics.write_failed(WriteOutcome::NotSent);
+            return reply;
+        }
+    };
+    entry.advance(State::Handler);
+    let text = shortest(value);
+    let report = |progress| stage.set(Stage::Write(progress));
+    match api.0.writes.set(field.as_bytes(), text.as_bytes(), &report).await {
+        Ok(()) => Reply::ok(format!("{{\"current\":{text}}}").into()),
+        Err(error) => {
+            if error == crate::store::WriteError::Shed {
+                api.0.metrics.shed.add(1);
+            }
+            api.write_reply(Reply::write_error(&error))
+        }
+    }
+}
+
+/// Reads a body of at most `limit` bytes, and the number in it.
+async fn value_of(body: Incoming, limit: usize) -> Result<f64, Reply> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Reply::too_large(limit));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => posted::value(&body.to_bytes())
+            .map_err(|why| Reply::bad_value(&why, Some(WriteOutcome::NotSent))),
+        Err(error) if error.is::<LengthLimitError>() => Err(Reply::too_large(limit)),
+        Err(_) => Err(Reply::broken_body()),
+    }
+}
+
+/// RFC 9112, section 3.2: a request of HTTP/1.1 without a `Host`, or any with two, is answered `400`.
+fn has_one_host(parts: &Parts) -> bool {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => parts.version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}

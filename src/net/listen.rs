@@ -1,0 +1,198 @@
+//! Accepting clients and spreading them over the workers.
+//!
+//! One task accepts for all and hands each socket to the worker with the fewest open connections, so that a handful
+//! of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by hash: of ten connections it
+//! often gives one of two workers two.) The backlog is one queue, and nothing in it is lost when listening ends.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// Connections that the kernel completes before we accept them; it cuts this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Sockets on the way to one worker. A worker that falls behind further than this makes the acceptor wait, and then
+/// the backlog holds them.
+const HAND_OVER: usize = 1024;
+
+/// After a failed accept (out of file descriptors, mostly) the next one waits this long: at once would spin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a port could not be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    pub address: SocketAddr,
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError { address, error } = self;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "can't listen on {address}: the port is in use; stop what uses it or choose another"
+            ),
+            _ => write!(f, "can't listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Listens on `address`; an IPv6 wildcard takes IPv4 clients too. With `fallback`, for an address nobody asked
+/// for, `[::]` becomes `0.0.0.0` on a host without IPv6.
+///
+/// # Errors
+/// The address, and what the system said.
+pub fn bind(address: SocketAddr, fallback: bool) -> Result<TcpListener, BindError> {
+    match listener(address) {
+        Ok(listener) => Ok(listener),
+        Err(error) if fallback && lacks_ipv6(address, &error) => {
+            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            listener(address).map_err(|error| BindError { address, error })
+        }
+        Err(error) => Err(BindError { address, error }),
+    }
+}
+
+fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
+    address.ip() == Ipv6Addr::UNSPECIFIED
+        && matches!(error.raw_os_error(), Some(EADDRNOTAVAIL | EAFNOSUPPORT))
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the last run's connections to time out.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Accepted sockets inherit it on Linux: one system call for all of them.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A client's connection on its way to a worker, and its place in that worker's count.
+struct Accepted {
+    stream: StdStream,
+    ticket: Ticket,
+}
+
+/// Counts one open connection of a worker for as long as it lives.
+pub struct Ticket(Arc<AtomicUsize>);
+
+impl Ticket {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Relaxed);
+        Ticket(open.clone())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A worker's end: the sockets handed to it.
+pub struct Incoming(mpsc::Receiver<Accepted>);
+
+impl Incoming {
+    /// The next connection, registered with the current worker's runtime; `None` once listening has ended and all
+    /// were taken. The ticket is to be kept until the connection is closed.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Option<io::Result<(TcpStream, Ticket)>> {
+        let Accepted { stream, ticket } = self.0.recv().await?;
+        Some(TcpStream::from_std(stream).map(|stream| (stream, ticket)))
+    }
+}
+
+/// A worker as the acceptor sees it.
+struct Target {
+    open: Arc<AtomicUsize>,
+    sockets: mpsc::Sender<Accepted>,
+}
+
+/// Where accepted sockets go.
+struct Targets(Vec<Target>);
+
+impl Targets {
+    async fn hand_over(&self, stream: StdStream) {
+        let open = |target: &&Target| target.open.load(Relaxed);
+        if let Some(target) = self.0.iter().min_by_key(open) {
+            let ticket = Ticket::new(&target.open);
+            // It fails only when the worker is gone, which ends the process.
+            let _ = target.sockets.send(Accepted { stream, ticket }).await;
+        }
+    }
+}
+
+/// Accepts for all workers.
+pub struct Acceptor {
+    listener: TcpListener,
+    targets: Targets,
+}
+
+impl Acceptor {
+    /// An acceptor, and one end for each of `workers`.
+    pub fn new(listener: TcpListener, workers: usize) -> (Self, Vec<Incoming>) {
+        let pair = |_| {
+            let (sockets, receiver) = mpsc::channel(HAND_OVER);
+            (Target { open: Arc::default(), sockets }, Incoming(receiver))
+        };
+        let (targets, ends) = (0..workers).map(pair).unzip();
+        (Acceptor { listener, targets: Targets(targets) }, ends)
+    }
+
+    /// Accepts until dropped. A failed accept is logged, and followed by a pause.
+    ///
+    /// # Cancel safety
+    /// Nothing accepted is lost but a socket that waits for a worker with a full queue.
+    pub async fn run(&self) {
+        let mut failing = false;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    failing = false;
+                    if let Ok(stream) = stream.into_std() {
+                        self.targets.hand_over(stream).await;
+                    }
+                }
+                // The client left before we came to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!("can't accept connections: {error}; trying on");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Ends listening: what the backlog still holds is handed over first.
+    pub async fn finish(self) {
+        let Acceptor { listener, targets } = self;
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                targets.hand_over(stream).await;
+            }
+        }
+    }
+}
