@@ -1,5 +1,6 @@
 //! stub
 #![deny(unsafe_code)]
+pub mod config;
 pub mod conn;
 pub mod http;
 pub mod local;
