@@ -1,5 +1,6 @@
 //! stub
 #![deny(unsafe_code)]
+pub mod config;
 pub mod conn;
 pub mod http;
 pub mod local;
@@ -7,4 +8,5 @@ pub mod metrics;
 pub mod net;
 pub mod resp;
 pub mod store;
+pub mod turn;
 pub mod worker;

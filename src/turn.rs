@@ -36,7 +36,10 @@ impl Turn {
         poll_fn(|cx| {
             self.reading.set(None);
             let mut end = self.end.borrow_mut();
-            if !end.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if !end
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
                 *end = Some(cx.waker().clone());
             }
             Poll::<()>::Pending
@@ -54,13 +57,19 @@ mod tests {
 
     #[test]
     fn a_reading_is_shared_within_a_turn_and_forgotten_after_it() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
             let turn = Rc::new(Turn::default());
             let alone = turn.now();
             spin_past(alone);
-            assert!(turn.now() > alone, "no task to end the turn: nothing is kept");
+            assert!(
+                turn.now() > alone,
+                "no task to end the turn: nothing is kept"
+            );
             let task = turn.clone();
             tokio::task::spawn_local(async move { task.forget().await });
             tokio::task::yield_now().await;

@@ -24,7 +24,10 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_up_to_the_cap() {
         let check = |failures, expected_ms| {
-            assert_eq!(full_jitter(failures, CAP, 1.0), Duration::from_millis(expected_ms));
+            assert_eq!(
+                full_jitter(failures, CAP, 1.0),
+                Duration::from_millis(expected_ms)
+            );
         };
         check(0, 100);
         check(1, 200);

@@ -59,12 +59,23 @@ impl Handshake {
             None => resp::command(out, &[b"HELLO", b"3", b"SETNAME", name]),
             Some((user, password)) => {
                 let user = user.unwrap_or("default").as_bytes();
-                let args: [&[u8]; 7] =
-                    [b"HELLO", b"3", b"AUTH", user, password.as_bytes(), b"SETNAME", name];
+                let args: [&[u8]; 7] = [
+                    b"HELLO",
+                    b"3",
+                    b"AUTH",
+                    user,
+                    password.as_bytes(),
+                    b"SETNAME",
+                    name,
+                ];
                 resp::command(out, &args);
             }
         }
-        Handshake { login, step: Step::Hello, greeting: Greeting { protocol: 3 } }
+        Handshake {
+            login,
+            step: Step::Hello,
+            greeting: Greeting { protocol: 3 },
+        }
     }
 
     /// Takes the reply to the step in progress and writes the next command, if any, to `out`.
@@ -85,9 +96,9 @@ impl Handshake {
             (Step::Auth, Reply::Simple(b"OK")) => Ok(self.set_name(out)),
             (Step::SetName, Reply::Simple(b"OK")) => Ok(self.select(out)),
             (Step::Select, Reply::Simple(b"OK")) => Ok(Progress::Done(self.greeting)),
-            (Step::Auth | Step::SetName | Step::Select, _) => {
-                Err(Error::LoginConfused("the answer to a login command is not OK"))
-            }
+            (Step::Auth | Step::SetName | Step::Select, _) => Err(Error::LoginConfused(
+                "the answer to a login command is not OK",
+            )),
         }
     }
 
@@ -104,7 +115,10 @@ impl Handshake {
     }
 
     fn set_name(&mut self, out: &mut BytesMut) -> Progress {
-        resp::command(out, &[b"CLIENT", b"SETNAME", self.login.client_name.as_bytes()]);
+        resp::command(
+            out,
+            &[b"CLIENT", b"SETNAME", self.login.client_name.as_bytes()],
+        );
         self.step = Step::SetName;
         Progress::Continue
     }
@@ -131,15 +145,19 @@ fn credentials(login: &Login) -> Option<(Option<&str>, &str)> {
 fn lacks_hello(text: &[u8]) -> bool {
     match ErrorKind::of(text) {
         ErrorKind::UnknownCommand | ErrorKind::NoProto => true,
-        ErrorKind::NoPerm => {
-            text.to_ascii_lowercase().windows(b"hello".len()).any(|window| window == b"hello")
-        }
+        ErrorKind::NoPerm => text
+            .to_ascii_lowercase()
+            .windows(b"hello".len())
+            .any(|window| window == b"hello"),
         _ => false,
     }
 }
 
 fn refused(text: &[u8]) -> Error {
-    Error::Login { kind: ErrorKind::of(text), text: super::printable(text) }
+    Error::Login {
+        kind: ErrorKind::of(text),
+        text: super::printable(text),
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +176,10 @@ mod tests {
     fn words(out: &mut BytesMut) -> String {
         let bytes = out.split();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+        text.split("\r\n")
+            .filter(|line| !line.starts_with(['*', '$']))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Plays the server's replies and gives what was sent, and how it ended.
@@ -181,7 +202,11 @@ mod tests {
     }
 
     fn decoded(bytes: &'static [u8]) -> Reply<'static> {
-        resp::Decoder::new(resp::Limits::default()).decode(bytes).unwrap().unwrap().reply
+        resp::Decoder::new(resp::Limits::default())
+            .decode(bytes)
+            .unwrap()
+            .unwrap()
+            .reply
     }
 
     #[test]
@@ -189,7 +214,10 @@ mod tests {
         let (sent, end) = play(login(None, Some("p"), 0), &[map()]);
         assert_eq!(sent, ["HELLO 3 AUTH default p SETNAME n "]);
         assert_eq!(end, Ok(Some(3)));
-        let (sent, end) = play(login(Some("u"), Some("p"), 7), &[map(), Reply::Simple(b"OK")]);
+        let (sent, end) = play(
+            login(Some("u"), Some("p"), 7),
+            &[map(), Reply::Simple(b"OK")],
+        );
         assert_eq!(sent, ["HELLO 3 AUTH u p SETNAME n ", "SELECT 7 "]);
         assert_eq!(end, Ok(Some(3)));
         let (sent, _) = play(login(None, None, 0), &[map()]);
@@ -204,11 +232,17 @@ mod tests {
             b"NOPROTO unsupported protocol version",
             b"NOPERM User u has no permissions to run the 'hello' command",
         ] {
-            let (sent, end) = play(login(Some("u"), Some("p"), 0), &[Reply::Error(text), ok, ok]);
+            let (sent, end) = play(
+                login(Some("u"), Some("p"), 0),
+                &[Reply::Error(text), ok, ok],
+            );
             assert_eq!(sent[1..], ["AUTH u p ", "CLIENT SETNAME n "]);
             assert_eq!(end, Ok(Some(2)));
         }
-        let (sent, _) = play(login(None, Some("p"), 0), &[Reply::Error(b"NOPROTO x"), ok, ok]);
+        let (sent, _) = play(
+            login(None, Some("p"), 0),
+            &[Reply::Error(b"NOPROTO x"), ok, ok],
+        );
         assert_eq!(sent[1..], ["AUTH p ", "CLIENT SETNAME n "]);
         for text in [
             &b"WRONGPASS invalid username-password pair or user is disabled."[..],
@@ -228,7 +262,13 @@ mod tests {
         let no_hello = Reply::Error(b"ERR unknown command `HELLO`");
         let wrong = Reply::Error(b"WRONGPASS no");
         let (_, end) = play(login(None, Some("p"), 0), &[no_hello, wrong]);
-        assert!(matches!(end, Err(Error::Login { kind: ErrorKind::WrongPass, .. })));
+        assert!(matches!(
+            end,
+            Err(Error::Login {
+                kind: ErrorKind::WrongPass,
+                ..
+            })
+        ));
         let (_, end) = play(login(None, None, 0), &[no_hello, Reply::Error(b"ERR no")]);
         assert_eq!(end, Ok(Some(2)));
     }

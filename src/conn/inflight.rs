@@ -21,7 +21,9 @@ pub struct InFlight<W> {
 
 impl<W> InFlight<W> {
     pub fn new() -> Self {
-        InFlight { slots: VecDeque::new() }
+        InFlight {
+            slots: VecDeque::new(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -33,7 +35,11 @@ impl<W> InFlight<W> {
     }
 
     pub fn push(&mut self, waiter: W, start: u64, since: Instant) {
-        self.slots.push_back(Slot { waiter, start, since });
+        self.slots.push_back(Slot {
+            waiter,
+            start,
+            since,
+        });
     }
 
     /// The waiter of the next reply.
@@ -50,7 +56,11 @@ impl<W> InFlight<W> {
     /// of the output.
     pub fn drain(&mut self, taken: u64) -> impl Iterator<Item = (W, Fate)> + '_ {
         self.slots.drain(..).map(move |slot| {
-            let fate = if slot.start < taken { Fate::Unknown } else { Fate::NotSent };
+            let fate = if slot.start < taken {
+                Fate::Unknown
+            } else {
+                Fate::NotSent
+            };
             (slot.waiter, fate)
         })
     }

@@ -72,7 +72,10 @@ enum Waiter<W> {
 }
 
 enum Phase {
-    Login { handshake: Box<Handshake>, deadline: Instant },
+    Login {
+        handshake: Box<Handshake>,
+        deadline: Instant,
+    },
     Ready,
 }
 
@@ -97,7 +100,10 @@ impl<W> Conn<W> {
         let mut output = BytesMut::with_capacity(1024);
         let handshake = Box::new(Handshake::start(login, &mut output));
         Conn {
-            phase: Phase::Login { handshake, deadline: login_deadline },
+            phase: Phase::Login {
+                handshake,
+                deadline: login_deadline,
+            },
             in_flight: InFlight::new(),
             decoder: Decoder::new(options.limits),
             input: BytesMut::with_capacity(4096),
@@ -182,8 +188,10 @@ impl<W> Conn<W> {
     ) -> Result<(), Error> {
         self.last_input = now;
         let mut done = 0;
-        while let Some(decoded) =
-            self.decoder.decode(&self.input[done..]).map_err(Error::Malformed)?
+        while let Some(decoded) = self
+            .decoder
+            .decode(&self.input[done..])
+            .map_err(Error::Malformed)?
         {
             done += decoded.len;
             let event = match &mut self.phase {
@@ -244,10 +252,12 @@ impl<W> Conn<W> {
     /// Ends the connection: every waiter, oldest first, with what became of its command.
     pub fn end(mut self) -> impl Iterator<Item = (W, Fate)> {
         let waiters: Vec<_> = self.in_flight.drain(self.taken).collect();
-        waiters.into_iter().filter_map(|(waiter, fate)| match waiter {
-            Waiter::Owner(waiter) => Some((waiter, fate)),
-            Waiter::Ping => None,
-        })
+        waiters
+            .into_iter()
+            .filter_map(|(waiter, fate)| match waiter {
+                Waiter::Owner(waiter) => Some((waiter, fate)),
+                Waiter::Ping => None,
+            })
     }
 }
 
@@ -264,5 +274,8 @@ pub fn printable(text: &[u8]) -> String {
     const LONGEST: usize = 200;
     let end = text.len().min(LONGEST);
     let words = String::from_utf8_lossy(&text[..end]);
-    words.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    words
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }

@@ -16,9 +16,10 @@ pub fn value(body: &[u8]) -> Result<f64, String> {
     match value {
         None => Err("the body has no member \"value\"".to_owned()),
         // A JSON number that is no finite double never gets here: the parser refuses it.
-        Some(Value::Number(number)) => {
-            number.as_f64().filter(|number| number.is_finite()).ok_or_else(wrong)
-        }
+        Some(Value::Number(number)) => number
+            .as_f64()
+            .filter(|number| number.is_finite())
+            .ok_or_else(wrong),
         Some(_) => Err(wrong()),
     }
 }
@@ -64,7 +65,11 @@ mod tests {
     #[test]
     fn numbers_to_the_bit() {
         let check = |body: &str, expected: f64| {
-            assert_eq!(value(body.as_bytes()).map(f64::to_bits), Ok(expected.to_bits()), "{body}");
+            assert_eq!(
+                value(body.as_bytes()).map(f64::to_bits),
+                Ok(expected.to_bits()),
+                "{body}"
+            );
         };
         check("{\"value\":12.5}", 12.5);
         check(" {\"a\":[{}], \"value\" : -0 ,\"b\":null}\n", -0.0);
@@ -73,7 +78,10 @@ mod tests {
         check("{\"value\":\"x\",\"value\":2}", 2.0);
         check("{\"v\\u0061lue\":3}", 3.0);
         check("{\"value\":9007199254740993}", 9007199254740992.0);
-        check("{\"value\":123456789012345678901234567890}", 123456789012345680000000000000.0);
+        check(
+            "{\"value\":123456789012345678901234567890}",
+            123456789012345680000000000000.0,
+        );
         check("{\"value\":0.1e-400}", 0.0);
         check("{\"value\":1.7976931348623157e308}", f64::MAX);
         check("{\"value\":5e-324}", 5e-324);
@@ -83,19 +91,51 @@ mod tests {
     #[test]
     fn everything_else_is_refused() {
         for body in [
-            &b""[..], b"{", b"{}", b"[]", b"12.5", b"null", b"\"value\"", b"{\"value\":}",
-            b"{\"value\":null}", b"{\"value\":true}", b"{\"value\":\"1\"}", b"{\"value\":[1]}",
-            b"{\"value\":{}}", b"{\"value\":1e999}", b"{\"value\":-1e999}", b"{\"value\":NaN}",
-            b"{\"value\":Infinity}", b"{\"value\":+1}", b"{\"value\":01}", b"{\"value\":1.}",
-            b"{\"value\":.5}", b"{\"value\":0x10}", b"{\"value\":1}x", b"{\"value\":1}{}",
-            b"{\"value\":1,}", b"{value:1}", b"{'value':1}", b"{\"Value\":1}", b"{\"value\":1",
-            b"{\"a\":\"\xff\",\"value\":1}", b"\xef\xbb\xbf{\"value\":1}",
+            &b""[..],
+            b"{",
+            b"{}",
+            b"[]",
+            b"12.5",
+            b"null",
+            b"\"value\"",
+            b"{\"value\":}",
+            b"{\"value\":null}",
+            b"{\"value\":true}",
+            b"{\"value\":\"1\"}",
+            b"{\"value\":[1]}",
+            b"{\"value\":{}}",
+            b"{\"value\":1e999}",
+            b"{\"value\":-1e999}",
+            b"{\"value\":NaN}",
+            b"{\"value\":Infinity}",
+            b"{\"value\":+1}",
+            b"{\"value\":01}",
+            b"{\"value\":1.}",
+            b"{\"value\":.5}",
+            b"{\"value\":0x10}",
+            b"{\"value\":1}x",
+            b"{\"value\":1}{}",
+            b"{\"value\":1,}",
+            b"{value:1}",
+            b"{'value':1}",
+            b"{\"Value\":1}",
+            b"{\"value\":1",
+            b"{\"a\":\"\xff\",\"value\":1}",
+            b"\xef\xbb\xbf{\"value\":1}",
             b"{\"value\":2,\"value\":null}",
         ] {
             let outcome = value(body);
-            assert!(outcome.is_err(), "{}: {outcome:?}", String::from_utf8_lossy(body));
+            assert!(
+                outcome.is_err(),
+                "{}: {outcome:?}",
+                String::from_utf8_lossy(body)
+            );
         }
-        let deep = format!("{{\"a\":{}1{},\"value\":1}}", "[".repeat(2000), "]".repeat(2000));
+        let deep = format!(
+            "{{\"a\":{}1{},\"value\":1}}",
+            "[".repeat(2000),
+            "]".repeat(2000)
+        );
         assert!(value(deep.as_bytes()).is_err());
     }
 }

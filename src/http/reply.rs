@@ -43,7 +43,11 @@ pub struct Reply {
 
 impl Reply {
     fn new(status: StatusCode, body: impl Into<Bytes>, extra: Extra) -> Self {
-        Reply { status, body: body.into(), extra }
+        Reply {
+            status,
+            body: body.into(),
+            extra,
+        }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -73,22 +77,37 @@ impl Reply {
 
     pub fn method_not_allowed() -> Self {
         let error = "this path takes GET, HEAD, POST and OPTIONS";
-        Reply::new(StatusCode::METHOD_NOT_ALLOWED, error_body(error, None), Extra::Allow)
+        Reply::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            error_body(error, None),
+            Extra::Allow,
+        )
     }
 
     /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted either.
     pub fn bad_request(error: &str) -> Self {
-        Reply::new(StatusCode::BAD_REQUEST, error_body(error, None), Extra::Close)
+        Reply::new(
+            StatusCode::BAD_REQUEST,
+            error_body(error, None),
+            Extra::Close,
+        )
     }
 
     /// `400` for a query or body that says nothing usable.
     pub fn bad_value(error: &str, outcome: Option<WriteOutcome>) -> Self {
-        Reply::new(StatusCode::BAD_REQUEST, error_body(error, outcome), Extra::None)
+        Reply::new(
+            StatusCode::BAD_REQUEST,
+            error_body(error, outcome),
+            Extra::None,
+        )
     }
 
     /// `400` for a body that broke off or is badly framed.
     pub fn broken_body() -> Self {
-        let body = error_body("the body could not be read to its end", Some(WriteOutcome::NotSent));
+        let body = error_body(
+            "the body could not be read to its end",
+            Some(WriteOutcome::NotSent),
+        );
         Reply::new(StatusCode::BAD_REQUEST, body, Extra::Close)
     }
 
@@ -108,11 +127,19 @@ impl Reply {
     /// `504` for a read.
     pub fn read_timeout(limit: Duration) -> Self {
         let error = format!("the replica did not answer within {} ms", limit.as_millis());
-        Reply::new(StatusCode::GATEWAY_TIMEOUT, error_body(&error, None), Extra::None)
+        Reply::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            error_body(&error, None),
+            Extra::None,
+        )
     }
 
     /// A write whose deadline has passed; `trouble` says why there is no connection.
-    pub fn write_timeout(limit: Duration, progress: Progress, trouble: &str) -> (Self, WriteOutcome) {
+    pub fn write_timeout(
+        limit: Duration,
+        progress: Progress,
+        trouble: &str,
+    ) -> (Self, WriteOutcome) {
         let ms = limit.as_millis();
         let (status, outcome, error) = match progress {
             Progress::Waiting => (
@@ -131,7 +158,10 @@ impl Reply {
                 format!("the server is a replica and no master was found within {ms} ms"),
             ),
         };
-        (Reply::new(status, error_body(&error, Some(outcome)), retry(status)), outcome)
+        (
+            Reply::new(status, error_body(&error, Some(outcome)), retry(status)),
+            outcome,
+        )
     }
 
     /// A read without a value.
@@ -153,9 +183,10 @@ impl Reply {
                 "too many reads wait already".to_owned(),
             ),
             ReadError::Refused { kind, text } => (status_of(*kind), error_words(*kind, text)),
-            ReadError::NotANumber => {
-                (StatusCode::BAD_GATEWAY, "what is stored is not a JSON number".to_owned())
-            }
+            ReadError::NotANumber => (
+                StatusCode::BAD_GATEWAY,
+                "what is stored is not a JSON number".to_owned(),
+            ),
             ReadError::WrongReply(what) => (StatusCode::BAD_GATEWAY, (*what).to_owned()),
         };
         Reply::new(status, error_body(&text, None), retry(status))
@@ -169,9 +200,11 @@ impl Reply {
                 WriteOutcome::NotSent,
                 "too many writes wait already".to_owned(),
             ),
-            WriteError::Refused { kind, text } => {
-                (status_of(*kind), WriteOutcome::Refused, error_words(*kind, text))
-            }
+            WriteError::Refused { kind, text } => (
+                status_of(*kind),
+                WriteOutcome::Refused,
+                error_words(*kind, text),
+            ),
             WriteError::Lost(why) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 WriteOutcome::Unknown,
@@ -183,7 +216,10 @@ impl Reply {
                 "the master's answer to HSET is not a number".to_owned(),
             ),
         };
-        (Reply::new(status, error_body(&text, Some(outcome)), retry(status)), outcome)
+        (
+            Reply::new(status, error_body(&text, Some(outcome)), retry(status)),
+            outcome,
+        )
     }
 
     /// The response, made in a header map that was used before: clearing one is cheaper than making one.
@@ -276,24 +312,48 @@ mod tests {
     fn every_error_word_has_its_status() {
         let check = |text: &str, expected: u16| {
             let kind = ErrorKind::of(text.as_bytes());
-            let read = Reply::read_error(&ReadError::Refused { kind, text: text.into() }, None);
+            let read = Reply::read_error(
+                &ReadError::Refused {
+                    kind,
+                    text: text.into(),
+                },
+                None,
+            );
             assert_eq!(read.status.as_u16(), expected, "{text}");
-            let refused = WriteError::Refused { kind, text: text.into() };
+            let refused = WriteError::Refused {
+                kind,
+                text: text.into(),
+            };
             let (write, outcome) = Reply::write_error(&refused);
-            assert_eq!((write.status.as_u16(), outcome), (expected, WriteOutcome::Refused));
+            assert_eq!(
+                (write.status.as_u16(), outcome),
+                (expected, WriteOutcome::Refused)
+            );
             let body = String::from_utf8_lossy(&write.body).into_owned();
-            assert!(body.contains(text) && body.ends_with(",\"outcome\":\"refused\"}"), "{body}");
+            assert!(
+                body.contains(text) && body.ends_with(",\"outcome\":\"refused\"}"),
+                "{body}"
+            );
         };
         check("LOADING Redis is loading the dataset in memory", 503);
         check("MASTERDOWN Link with MASTER is down", 503);
         check("BUSY Redis is busy running a script.", 503);
-        check("OOM command not allowed when used memory > 'maxmemory'.", 503);
+        check(
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            503,
+        );
         check("READONLY You can't write against a read only replica.", 503);
         check("NOAUTH Authentication required.", 502);
         check("WRONGPASS invalid username-password pair", 502);
-        check("NOPERM this user has no permissions to run the 'hset' command", 502);
+        check(
+            "NOPERM this user has no permissions to run the 'hset' command",
+            502,
+        );
         check("MOVED 3999 127.0.0.1:6381", 502);
-        check("WRONGTYPE Operation against a key holding the wrong kind of value", 502);
+        check(
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            502,
+        );
         check("ERR something else", 502);
     }
 

@@ -28,10 +28,7 @@ impl<'a> Route<'a> {
 /// The unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients resolve away.
 fn is_field(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-    (1..=MAX_NAME).contains(&name.len())
-        && name.bytes().all(letter)
-        && name != "."
-        && name != ".."
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(letter) && name != "." && name != ".."
 }
 
 /// The names of `fields=A,B` in a query, each once, in the order asked; `None` if it has no such parameter. Given
@@ -40,7 +37,10 @@ fn is_field(name: &str) -> bool {
 /// # Errors
 /// In words, what is wrong with the list.
 pub fn fields(query: &str) -> Option<Result<Box<[Box<[u8]>]>, &'static str>> {
-    let mut lists = query.split('&').filter_map(|pair| pair.strip_prefix("fields=")).peekable();
+    let mut lists = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("fields="))
+        .peekable();
     lists.peek()?;
     Some(names(lists.flat_map(|list| list.split(','))))
 }
@@ -49,7 +49,9 @@ fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Box<[Box<[u8]>]>, &
     let mut names: Vec<Box<[u8]>> = Vec::new();
     for name in asked {
         if !is_field(name) {
-            return Err("fields wants names of 1 to 128 letters, digits or . _ ~ -, with commas between");
+            return Err(
+                "fields wants names of 1 to 128 letters, digits or . _ ~ -, with commas between",
+            );
         }
         if names.iter().any(|known| **known == *name.as_bytes()) {
             continue;
@@ -76,8 +78,21 @@ mod tests {
         check("/...", Some(Route::Field("...")));
         check(&long, Some(Route::Field(&long[1..])));
         for path in [
-            "", "*", "EUR", "//", "/.", "/..", "/a/b", "/a/", "/a%20", "/a b", "/é", "/a+b", "/a,b",
-            "/a\0", &format!("{long}x"),
+            "",
+            "*",
+            "EUR",
+            "//",
+            "/.",
+            "/..",
+            "/a/b",
+            "/a/",
+            "/a%20",
+            "/a b",
+            "/é",
+            "/a+b",
+            "/a,b",
+            "/a\0",
+            &format!("{long}x"),
         ] {
             check(path, None);
         }
@@ -97,7 +112,14 @@ mod tests {
         for other in ["", "x", "field=A", "xfields=A", "fields", "Fields=A"] {
             assert_eq!(list(other), None, "{other}");
         }
-        for bad in ["fields=", "fields=,", "fields=A,", "fields=A,,B", "fields=A%2CB", "fields=.."] {
+        for bad in [
+            "fields=",
+            "fields=,",
+            "fields=A,",
+            "fields=A,,B",
+            "fields=A%2CB",
+            "fields=..",
+        ] {
             assert!(matches!(list(bad), Some(Err(_))), "{bad}");
         }
         let many = |count: usize| {

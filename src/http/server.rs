@@ -86,7 +86,10 @@ impl<S: Service> Server<S> {
 
     /// Requests and answers, until either side ends it.
     async fn exchange(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket>) {
-        let adapter = Adapter { server: self.clone(), entry: entry.clone() };
+        let adapter = Adapter {
+            server: self.clone(),
+            entry: entry.clone(),
+        };
         let mut http = pin!(self.http.serve_connection(Io(socket.clone()), adapter));
         poll_fn(|cx| {
             entry.listen(cx.waker());
@@ -158,7 +161,9 @@ impl<S: Service> Future for Call<S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(Pin::new(&mut self.future).poll(cx));
         if self.server.draining.get() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.entry.advance(State::Write);
         Poll::Ready(Ok(response))

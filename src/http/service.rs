@@ -55,7 +55,13 @@ impl Api {
         turn: Rc<Turn>,
         metrics: Arc<metrics::Worker>,
     ) -> Self {
-        Api(Rc::new(Inner { options, reads, writes, turn, metrics }))
+        Api(Rc::new(Inner {
+            options,
+            reads,
+            writes,
+            turn,
+            metrics,
+        }))
     }
 
     fn start(&self, parts: &Parts, body: Incoming, entry: &Rc<Entry>) -> Work {
@@ -76,7 +82,9 @@ impl Api {
     fn get(&self, route: Route<'_>, query: Option<&str>, entry: &Rc<Entry>) -> Work {
         let (reads, now) = (&self.0.reads, entry.since());
         match (route, query.and_then(route::fields)) {
-            (Route::Field(name), _) => Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound),
+            (Route::Field(name), _) => {
+                Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound)
+            }
             (Route::Current, None) => Work::Read(reads.current(now), Absent::NotInitialised),
             (Route::Current, Some(Ok(names))) => {
                 Work::Read(reads.many(names, now), Absent::NotFound)
@@ -92,11 +100,21 @@ impl Api {
         };
         let stage = Rc::new(Cell::new(Stage::Body));
         entry.advance(State::Body);
-        let post = post(self.clone(), field.into(), body, entry.clone(), stage.clone());
+        let post = post(
+            self.clone(),
+            field.into(),
+            body,
+            entry.clone(),
+            stage.clone(),
+        );
         Work::Post(Box::pin(post), stage)
     }
 
-    fn read_reply(&self, outcome: Result<Option<bytes::Bytes>, ReadError>, absent: Absent) -> Reply {
+    fn read_reply(
+        &self,
+        outcome: Result<Option<bytes::Bytes>, ReadError>,
+        absent: Absent,
+    ) -> Reply {
         match (outcome, absent) {
             (Ok(Some(body)), _) => Reply::ok(body),
             (Ok(None), Absent::NotFound) => Reply::not_found(),
@@ -153,7 +171,13 @@ impl Service for Api {
         // Now rather than with the response: its values are slices of hyper's read buffer, which can be used
         // again once the last of them is gone.
         headers.clear();
-        Answering { api: self.clone(), entry: entry.clone(), work, method, headers }
+        Answering {
+            api: self.clone(),
+            entry: entry.clone(),
+            work,
+            method,
+            headers,
+        }
     }
 
     fn on_connections(&self, open: usize) {
@@ -245,7 +269,12 @@ async fn post(
     entry.advance(State::Handler);
     let text = shortest(value);
     let report = |progress| stage.set(Stage::Write(progress));
-    match api.0.writes.set(field.as_bytes(), text.as_bytes(), &report).await {
+    match api
+        .0
+        .writes
+        .set(field.as_bytes(), text.as_bytes(), &report)
+        .await
+    {
         Ok(()) => Reply::ok(format!("{{\"current\":{text}}}").into()),
         Err(error) => {
             if error == crate::store::WriteError::Shed {

@@ -179,7 +179,10 @@ impl Table {
 
     /// Ends every connection as soon as nothing is in hand on it.
     pub fn close_all(&self) {
-        self.entries.borrow().iter().for_each(|(_, entry)| entry.close());
+        self.entries
+            .borrow()
+            .iter()
+            .for_each(|(_, entry)| entry.close());
     }
 
     /// Resolves when no connection is left.
@@ -210,7 +213,9 @@ impl Table {
     fn sweep_once(&self, now: Instant, timeouts: Timeouts) -> Instant {
         let mut next = now + timeouts.shortest();
         for (_, entry) in &*self.entries.borrow() {
-            let Some(timeout) = timeouts.of(entry.state()) else { continue };
+            let Some(timeout) = timeouts.of(entry.state()) else {
+                continue;
+            };
             let due = entry.since() + timeout;
             if due > now {
                 next = next.min(due);
@@ -226,15 +231,21 @@ impl Table {
 mod tests {
     use super::*;
 
-    const TIMEOUTS: Timeouts =
-        Timeouts { request: Duration::from_millis(400), linger: Duration::from_secs(1) };
+    const TIMEOUTS: Timeouts = Timeouts {
+        request: Duration::from_millis(400),
+        linger: Duration::from_secs(1),
+    };
 
     #[test]
     fn a_sweep_expires_what_is_due_and_names_the_next_deadline() {
         let table = Table::default();
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let (idle, early, late) = (table.insert(start), table.insert(start), table.insert(start));
+        let (idle, early, late) = (
+            table.insert(start),
+            table.insert(start),
+            table.insert(start),
+        );
         early.begin(at(100));
         late.begin(at(200));
         assert_eq!(table.sweep_once(at(250), TIMEOUTS), at(500));

@@ -37,11 +37,20 @@ pub type Stream = Box<dyn Transport>;
 /// Why no stream could be made. Says what was tried.
 #[derive(Debug)]
 pub enum DialError {
-    Lookup { host: String, error: io::Error },
+    Lookup {
+        host: String,
+        error: io::Error,
+    },
     /// Every address failed; the last one's error.
-    Connect { target: String, error: io::Error },
+    Connect {
+        target: String,
+        error: io::Error,
+    },
     Tls(String),
-    Secret { path: PathBuf, error: io::Error },
+    Secret {
+        path: PathBuf,
+        error: io::Error,
+    },
     /// The deadline for name, TCP, TLS and login passed during this step.
     Timeout(&'static str),
 }
@@ -53,7 +62,11 @@ impl fmt::Display for DialError {
             DialError::Connect { target, error } => write!(f, "can't connect to {target}: {error}"),
             DialError::Tls(text) => write!(f, "TLS: {text}"),
             DialError::Secret { path, error } => {
-                write!(f, "can't read the password file {}: {error}", path.display())
+                write!(
+                    f,
+                    "can't read the password file {}: {error}",
+                    path.display()
+                )
             }
             DialError::Timeout(step) => write!(f, "no answer in time ({step})"),
         }
@@ -71,8 +84,10 @@ pub fn login(endpoint: &Endpoint, client_name: &str) -> Result<Login, DialError>
         Password::None => None,
         Password::Given(secret) => Some(secret.reveal().to_owned()),
         Password::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| DialError::Secret { path: path.clone(), error })?;
+            let text = std::fs::read_to_string(path).map_err(|error| DialError::Secret {
+                path: path.clone(),
+                error,
+            })?;
             let text = text.strip_suffix('\n').unwrap_or(&text);
             Some(text.strip_suffix('\r').unwrap_or(text).to_owned()).filter(|text| !text.is_empty())
         }
@@ -115,16 +130,20 @@ async fn dial_unix(path: &std::path::Path, deadline: Instant) -> Result<Stream, 
     match timeout_at(deadline, connect).await {
         Err(_) => Err(DialError::Timeout("connecting")),
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => {
-            Err(DialError::Connect { target: format!("unix://{}", path.display()), error })
-        }
+        Ok(Err(error)) => Err(DialError::Connect {
+            target: format!("unix://{}", path.display()),
+            error,
+        }),
     }
 }
 
 #[cfg(not(unix))]
 async fn dial_unix(path: &std::path::Path, _deadline: Instant) -> Result<Stream, DialError> {
     let error = io::Error::from(io::ErrorKind::Unsupported);
-    Err(DialError::Connect { target: format!("unix://{}", path.display()), error })
+    Err(DialError::Connect {
+        target: format!("unix://{}", path.display()),
+        error,
+    })
 }
 
 async fn dial_tcp(
@@ -136,7 +155,10 @@ async fn dial_tcp(
     let lookup = timeout_at(deadline, resolver.lookup(host, port)).await;
     let addresses = lookup
         .map_err(|_| DialError::Timeout("resolving the name"))?
-        .map_err(|error| DialError::Lookup { host: host.to_owned(), error })?;
+        .map_err(|error| DialError::Lookup {
+            host: host.to_owned(),
+            error,
+        })?;
     let mut last = DialError::Timeout("connecting");
     for (index, address) in addresses.iter().enumerate() {
         // An address that swallows packets must not eat the time of those behind it.
@@ -145,11 +167,17 @@ async fn dial_tcp(
         match timeout_at(Instant::now() + share, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => {
-                last = DialError::Connect { target: address.to_string(), error };
+                last = DialError::Connect {
+                    target: address.to_string(),
+                    error,
+                };
             }
             Err(_) => {
                 let error = io::Error::from(io::ErrorKind::TimedOut);
-                last = DialError::Connect { target: address.to_string(), error };
+                last = DialError::Connect {
+                    target: address.to_string(),
+                    error,
+                };
             }
         }
     }

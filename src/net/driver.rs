@@ -48,15 +48,27 @@ pub struct Driver {
 impl Driver {
     /// Keeps the link connected; never returns.
     pub async fn run<W: 'static>(mut self, link: Rc<Link<W>>, owner: Rc<dyn Owner<W>>) {
-        let cap = if self.options.endpoint.is_local() { CAP_LOCAL } else { CAP };
+        let cap = if self.options.endpoint.address.is_local() {
+            CAP_LOCAL
+        } else {
+            CAP
+        };
         let mut failures = 0;
         loop {
             let started = Instant::now();
             let why = self.once(&link, &owner).await;
-            failures = if started.elapsed() >= SETTLED { 0 } else { failures + 1 };
+            failures = if started.elapsed() >= SETTLED {
+                0
+            } else {
+                failures + 1
+            };
             let wait = backoff::full_jitter(failures, cap, self.random.f64());
             let address = &self.options.endpoint.address;
-            tracing::warn!("{} {address}: {why}; next attempt in {} ms", self.role, wait.as_millis());
+            tracing::warn!(
+                "{} {address}: {why}; next attempt in {} ms",
+                self.role,
+                wait.as_millis()
+            );
             owner.down(&link, &why);
             sleep(wait).await;
         }
@@ -197,9 +209,12 @@ impl Driver {
         while timer.as_mut().poll(cx).is_ready() {
             // The real clock: a turn that lasted must not let a stalled connection pass for a young one.
             let now = Instant::now();
-            link.with(|conn| conn.on_timer(now.into_std())).unwrap_or(Err(Error::Closed))?;
+            link.with(|conn| conn.on_timer(now.into_std()))
+                .unwrap_or(Err(Error::Closed))?;
             let next = link.with(|conn| conn.deadline()).ok_or(Error::Closed)?;
-            timer.as_mut().reset(Instant::from_std(next).max(now + Duration::from_millis(1)));
+            timer
+                .as_mut()
+                .reset(Instant::from_std(next).max(now + Duration::from_millis(1)));
             acted = true;
         }
         Ok(acted)

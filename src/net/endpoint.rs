@@ -66,6 +66,21 @@ pub struct TlsOptions {
     pub server_name: Option<String>,
 }
 
+impl Address {
+    /// On this host: a Unix socket, a loopback address, or `localhost`.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Address::Unix(_) => true,
+            Address::Tcp { host, .. } => {
+                host.eq_ignore_ascii_case("localhost")
+                    || host
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+}
+
 /// One Redis server and everything needed to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

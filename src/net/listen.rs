@@ -4,6 +4,7 @@
 //! of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by hash: of ten connections it
 //! often gives one of two workers two.) The backlog is one queue, and nothing in it is lost when listening ends.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
@@ -70,7 +71,11 @@ fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
 }
 
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A restart must not wait for the last run's connections to time out.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
@@ -153,17 +158,29 @@ impl Acceptor {
     pub fn new(listener: TcpListener, workers: usize) -> (Self, Vec<Incoming>) {
         let pair = |_| {
             let (sockets, receiver) = mpsc::channel(HAND_OVER);
-            (Target { open: Arc::default(), sockets }, Incoming(receiver))
+            (
+                Target {
+                    open: Arc::default(),
+                    sockets,
+                },
+                Incoming(receiver),
+            )
         };
         let (targets, ends) = (0..workers).map(pair).unzip();
-        (Acceptor { listener, targets: Targets(targets) }, ends)
+        (
+            Acceptor {
+                listener,
+                targets: Targets(targets),
+            },
+            ends,
+        )
     }
 
     /// Accepts until dropped. A failed accept is logged, and followed by a pause.
     ///
     /// # Cancel safety
     /// Nothing accepted is lost but a socket that waits for a worker with a full queue.
-    pub async fn run(&self) {
+    pub async fn run(&self) -> Infallible {
         let mut failing = false;
         loop {
             match self.listener.accept().await {
@@ -188,7 +205,9 @@ impl Acceptor {
     /// Ends listening: what the backlog still holds is handed over first.
     pub async fn finish(self) {
         let Acceptor { listener, targets } = self;
-        let Ok(listener) = listener.into_std() else { return };
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
         while let Ok((stream, _)) = listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
                 targets.hand_over(stream).await;

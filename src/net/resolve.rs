@@ -26,7 +26,10 @@ pub struct Resolver {
 impl Resolver {
     /// Looks names up on the blocking pool of the runtime behind `pool`.
     pub fn new(pool: Handle) -> Self {
-        Resolver { pool, slots: Arc::new(Semaphore::new(LOOKUP_THREADS)) }
+        Resolver {
+            pool,
+            slots: Arc::new(Semaphore::new(LOOKUP_THREADS)),
+        }
     }
 
     /// All addresses of a host, in the resolver's order. An IP address is its own answer.
@@ -40,7 +43,12 @@ impl Resolver {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let slot = self.slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let slot = self
+            .slots
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
         let name = host.to_owned();
         let lookup = self.pool.spawn_blocking(move || {
             let _slot = slot;
@@ -48,7 +56,10 @@ impl Resolver {
         });
         let addresses = lookup.await.map_err(io::Error::other)??;
         if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the name has no address",
+            ));
         }
         Ok(addresses)
     }

@@ -18,8 +18,9 @@ impl<W: 'static> Set<W> {
         owner: &Rc<dyn Owner<W>>,
         mut driver: impl FnMut() -> Driver,
     ) -> Self {
-        let links: Vec<_> =
-            (0..connections).map(|index| Rc::new(Link::new(index, metrics.clone()))).collect();
+        let links: Vec<_> = (0..connections)
+            .map(|index| Rc::new(Link::new(index, metrics.clone())))
+            .collect();
         for link in &links {
             tokio::task::spawn_local(driver().run(link.clone(), owner.clone()));
         }
@@ -32,7 +33,11 @@ impl<W: 'static> Set<W> {
         let first = admitted.next()?;
         // One link is the default: nothing to compare then.
         Some(admitted.fold(first, |best, link| {
-            if link.in_flight() < best.in_flight() { link } else { best }
+            if link.in_flight() < best.in_flight() {
+                link
+            } else {
+                best
+            }
         }))
     }
 

@@ -35,7 +35,10 @@ fn digits(text: &[u8]) -> Option<&[u8]> {
 }
 
 fn skip_digits(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
     &text[end..]
 }
 
@@ -43,7 +46,11 @@ fn skip_digits(text: &[u8]) -> &[u8] {
 /// beyond, where `JSON.stringify` changes over too. `-0` keeps its sign. `value` must be finite.
 pub fn shortest(value: f64) -> String {
     let size = value.abs();
-    if size == 0.0 || (1e-7..1e21).contains(&size) { value.to_string() } else { format!("{value:e}") }
+    if size == 0.0 || (1e-7..1e21).contains(&size) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 #[cfg(test)]
@@ -53,8 +60,19 @@ mod tests {
     #[test]
     fn json_numbers_by_the_grammar() {
         for good in [
-            "0", "-0", "1", "12.5", "12.50", "1.0", "1e400", "1E+5", "1e-5", "0.1e1", "-1.5",
-            "9007199254740993", "0e0",
+            "0",
+            "-0",
+            "1",
+            "12.5",
+            "12.50",
+            "1.0",
+            "1e400",
+            "1E+5",
+            "1e-5",
+            "0.1e1",
+            "-1.5",
+            "9007199254740993",
+            "0e0",
         ] {
             assert!(is_json_number(good.as_bytes()), "{good}");
         }

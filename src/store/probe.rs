@@ -30,7 +30,10 @@ pub struct Replication {
 impl Replication {
     pub fn parse(info: &[u8]) -> Self {
         let number = |name| number(info, name);
-        let lag = match (number("slave_read_repl_offset"), number("slave_repl_offset")) {
+        let lag = match (
+            number("slave_read_repl_offset"),
+            number("slave_repl_offset"),
+        ) {
             (Some(received), Some(applied)) => Some(received.saturating_sub(applied).max(0)),
             _ => None,
         };
@@ -52,7 +55,12 @@ pub fn is_loading(info: &[u8]) -> Option<bool> {
 
 /// User and system CPU time of the server process, from `INFO cpu`.
 pub fn cpu(info: &[u8]) -> Option<Duration> {
-    let seconds = |name| std::str::from_utf8(value(info, name)?).ok()?.parse::<f64>().ok();
+    let seconds = |name| {
+        std::str::from_utf8(value(info, name)?)
+            .ok()?
+            .parse::<f64>()
+            .ok()
+    };
     let total = seconds("used_cpu_user")? + seconds("used_cpu_sys")?;
     Duration::try_from_secs_f64(total).ok()
 }
@@ -67,9 +75,9 @@ pub fn trouble(loading: Option<bool>, state: &Replication, role: ReadRole) -> Op
     if !state.is_replica {
         return match role {
             ReadRole::Any => None,
-            ReadRole::Replica => Some(
-                "is a master, and --read-role replica asks for a replica: check its replicaof",
-            ),
+            ReadRole::Replica => {
+                Some("is a master, and --read-role replica asks for a replica: check its replicaof")
+            }
         };
     }
     let synced = state.link_up || state.link_down_seconds.is_some_and(|age| age >= 0);
@@ -112,8 +120,14 @@ mod tests {
         assert!(up.is_replica && up.link_up);
         assert_eq!((up.last_io_seconds, up.lag_bytes), (Some(3), Some(20)));
         let down = Replication::parse(DOWN);
-        assert_eq!((down.link_down_seconds, down.last_io_seconds), (Some(7), None));
-        assert_eq!(is_loading(b"# Persistence\r\nloading:0\r\nasync_loading:1\r\n"), Some(false));
+        assert_eq!(
+            (down.link_down_seconds, down.last_io_seconds),
+            (Some(7), None)
+        );
+        assert_eq!(
+            is_loading(b"# Persistence\r\nloading:0\r\nasync_loading:1\r\n"),
+            Some(false)
+        );
         assert_eq!(is_loading(b"loading:1\r\n"), Some(true));
         assert_eq!(is_loading(b""), None);
         let cpu = cpu(b"used_cpu_sys:1.25\r\nused_cpu_user:0.5\r\n");

@@ -64,9 +64,10 @@ impl ReadError {
     /// For a reply that is no value: Redis' error, or one of the wrong type.
     pub(super) fn wrong_type(command: &'static str, reply: Reply<'_>) -> Self {
         match reply {
-            Reply::Error(text) => {
-                ReadError::Refused { kind: ErrorKind::of(text), text: printable(text).into() }
-            }
+            Reply::Error(text) => ReadError::Refused {
+                kind: ErrorKind::of(text),
+                text: printable(text).into(),
+            },
             _ if command == "HGET" => ReadError::WrongReply("HGET was answered with no text"),
             _ => ReadError::WrongReply("HMGET was answered with no list of texts"),
         }
@@ -180,7 +181,12 @@ impl Reads {
 
     fn read(self: &Rc<Self>, asked: Asked, now: Instant) -> Read {
         let wait = self.send(&asked, now);
-        Read { reads: self.clone(), asked, wait, sends: 1 }
+        Read {
+            reads: self.clone(),
+            asked,
+            wait,
+            sends: 1,
+        }
     }
 
     fn send(&self, asked: &Asked, now: Instant) -> Result<Wait<Outcome>, ReadError> {
@@ -242,12 +248,19 @@ impl Reads {
         let answer = Answer::new(self.last_size.get());
         link.enqueue(Waiter::Field(answer.clone()), now, encode)
             .map_err(|(_, refusal)| refused(refusal))?;
-        Ok(Open { answer, link: link.clone(), stamp: link.stamp() })
+        Ok(Open {
+            answer,
+            link: link.clone(),
+            stamp: link.stamp(),
+        })
     }
 
     /// Which link may answer now: the one place that decides it.
     fn source(&self) -> Result<&Rc<Link<Waiter>>, ReadError> {
-        self.set.get().and_then(Set::pick).ok_or(ReadError::Unavailable)
+        self.set
+            .get()
+            .and_then(Set::pick)
+            .ok_or(ReadError::Unavailable)
     }
 
     /// Asks every connected link how it is. To be called each second.
@@ -262,7 +275,10 @@ impl Reads {
         for (section, command) in &self.probes {
             // Not connected, or a full window: then its answers are no better than none.
             let waiter = Waiter::Probe(*section);
-            if link.enqueue(waiter, now, |out| out.extend_from_slice(command)).is_err() {
+            if link
+                .enqueue(waiter, now, |out| out.extend_from_slice(command))
+                .is_err()
+            {
                 return;
             }
         }
@@ -300,7 +316,10 @@ impl Reads {
         let kind = ErrorKind::of(text);
         self.metrics.read.error(ErrorLabel::of(kind));
         if section != Section::Cpu {
-            let why = format!("refuses INFO, so that its state can't be known: {}", printable(text));
+            let why = format!(
+                "refuses INFO, so that its state can't be known: {}",
+                printable(text)
+            );
             self.judge(link, Some(why));
         }
     }
@@ -325,8 +344,12 @@ impl Reads {
     fn record(&self, state: &Replication) {
         let known = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         let replica = &self.metrics.replica;
-        replica.link_up.set(state.is_replica.then_some(state.link_up.into()));
-        replica.link_down_seconds.set(known(state.link_down_seconds));
+        replica
+            .link_up
+            .set(state.is_replica.then_some(state.link_up.into()));
+        replica
+            .link_down_seconds
+            .set(known(state.link_down_seconds));
         replica.last_io_seconds.set(known(state.last_io_seconds));
         replica.lag_bytes.set(known(state.lag_bytes));
     }
@@ -340,7 +363,8 @@ impl Reads {
     }
 
     fn record_trouble(&self, why: &str) {
-        self.metrics.set_read_trouble(Some(format!("replica {}: {why}", self.address)));
+        self.metrics
+            .set_read_trouble(Some(format!("replica {}: {why}", self.address)));
     }
 
     /// The answer to one `HGET`.
@@ -378,7 +402,11 @@ impl Reads {
 
 impl Owner<Waiter> for Reads {
     fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
-        tracing::info!("read {}: connected (RESP{})", self.address, greeting.protocol);
+        tracing::info!(
+            "read {}: connected (RESP{})",
+            self.address,
+            greeting.protocol
+        );
         self.probe_link(link);
     }
 

@@ -27,7 +27,9 @@ impl CurrentBody {
     /// What is stored is no JSON number.
     pub fn render(&self, stored: &[u8]) -> Result<Bytes, ReadError> {
         let mut last = self.last.borrow_mut();
-        let known = last.strip_prefix(OPEN).and_then(|rest| rest.strip_suffix(b"}"));
+        let known = last
+            .strip_prefix(OPEN)
+            .and_then(|rest| rest.strip_suffix(b"}"));
         if known == Some(stored) {
             return Ok(last.clone());
         }
@@ -52,7 +54,9 @@ pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
         return Err(ReadError::wrong_type("HMGET", reply));
     };
     if values.len() != names.len() {
-        return Err(ReadError::WrongReply("HMGET was answered with another number of values"));
+        return Err(ReadError::WrongReply(
+            "HMGET was answered with another number of values",
+        ));
     }
     let mut body = BytesMut::with_capacity(64 * names.len());
     let mut before = b'{';
@@ -102,24 +106,42 @@ mod tests {
         let current = CurrentBody::default();
         let long = vec![b'1'; MAX_NUMBER + 1];
         for stored in [&b"nan"[..], b"", b"1}", b"+1", b"12.5\r\n", &long] {
-            assert!(matches!(current.render(stored), Err(ReadError::NotANumber)), "{stored:?}");
+            assert!(
+                matches!(current.render(stored), Err(ReadError::NotANumber)),
+                "{stored:?}"
+            );
         }
         assert_eq!(current.render(&long[1..]).unwrap().len(), MAX_NUMBER + 12);
     }
 
     #[test]
     fn many_in_the_order_asked() {
-        let names = [b"EUR".to_vec().into_boxed_slice(), b"U~D".to_vec().into_boxed_slice()];
+        let names = [
+            b"EUR".to_vec().into_boxed_slice(),
+            b"U~D".to_vec().into_boxed_slice(),
+        ];
         let check = |wire: &'static [u8]| {
             let mut decoder = Decoder::new(Limits::default());
             many(&names, decoder.decode(wire).unwrap().unwrap().reply)
         };
         let body = check(b"*2\r\n$3\r\n1.1\r\n$-1\r\n").unwrap();
         assert_eq!(body, "{\"EUR\":1.1,\"U~D\":null}");
-        assert_eq!(check(b"*2\r\n_\r\n$1\r\n0\r\n").unwrap(), "{\"EUR\":null,\"U~D\":0}");
-        assert!(matches!(check(b"*2\r\n$1\r\nx\r\n$1\r\n0\r\n"), Err(ReadError::NotANumber)));
-        assert!(matches!(check(b"*1\r\n$1\r\n1\r\n"), Err(ReadError::WrongReply(_))));
-        assert!(matches!(check(b"*2\r\n:1\r\n:1\r\n"), Err(ReadError::WrongReply(_))));
+        assert_eq!(
+            check(b"*2\r\n_\r\n$1\r\n0\r\n").unwrap(),
+            "{\"EUR\":null,\"U~D\":0}"
+        );
+        assert!(matches!(
+            check(b"*2\r\n$1\r\nx\r\n$1\r\n0\r\n"),
+            Err(ReadError::NotANumber)
+        ));
+        assert!(matches!(
+            check(b"*1\r\n$1\r\n1\r\n"),
+            Err(ReadError::WrongReply(_))
+        ));
+        assert!(matches!(
+            check(b"*2\r\n:1\r\n:1\r\n"),
+            Err(ReadError::WrongReply(_))
+        ));
         assert!(matches!(check(b"+OK\r\n"), Err(ReadError::WrongReply(_))));
     }
 }

@@ -19,7 +19,9 @@ enum State<T> {
 impl<T: Clone> Answer<T> {
     /// An unanswered one with room for `expected` waiters.
     pub fn new(expected: usize) -> Rc<Self> {
-        Rc::new(Answer { state: RefCell::new(State::Waiting(Vec::with_capacity(expected))) })
+        Rc::new(Answer {
+            state: RefCell::new(State::Waiting(Vec::with_capacity(expected))),
+        })
     }
 
     /// Fills it and wakes all who wait. A second filling is ignored.
@@ -43,7 +45,10 @@ impl<T: Clone> Answer<T> {
 
     /// A future of the answer.
     pub fn wait(self: &Rc<Self>) -> Wait<T> {
-        Wait { answer: self.clone(), seat: None }
+        Wait {
+            answer: self.clone(),
+            seat: None,
+        }
     }
 }
 
@@ -106,7 +111,11 @@ mod tests {
         let mut waits: Vec<_> = (0..3).map(|_| answer.wait()).collect();
         for (wait, count) in waits.iter_mut().zip(&counts) {
             assert_eq!(poll(wait, count), Poll::Pending);
-            assert_eq!(poll(wait, count), Poll::Pending, "a second poll takes no second seat");
+            assert_eq!(
+                poll(wait, count),
+                Poll::Pending,
+                "a second poll takes no second seat"
+            );
         }
         assert_eq!(answer.waiters(), 3);
         drop(waits.remove(0));
@@ -116,7 +125,11 @@ mod tests {
             assert_eq!(count.0.load(Ordering::Relaxed), 1);
             assert_eq!(poll(wait, count), Poll::Ready(7));
         }
-        assert_eq!(poll(&mut answer.wait(), &counts[0]), Poll::Ready(7), "late comers too");
+        assert_eq!(
+            poll(&mut answer.wait(), &counts[0]),
+            Poll::Ready(7),
+            "late comers too"
+        );
         assert_eq!(answer.waiters(), 0);
     }
 }

@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -128,7 +127,10 @@ impl Writes {
             match answer.wait().await {
                 Outcome::Done => return Ok(()),
                 Outcome::NotSent => report(Progress::Waiting),
-                Outcome::Refused { kind: ErrorKind::ReadOnly, .. } if !refused_before => {
+                Outcome::Refused {
+                    kind: ErrorKind::ReadOnly,
+                    ..
+                } if !refused_before => {
                     refused_before = true;
                     report(Progress::ReadOnly);
                 }
@@ -171,7 +173,10 @@ impl Writes {
                 let kind = ErrorKind::of(text);
                 let text = printable(text);
                 self.metrics.write.error(ErrorLabel::of(kind));
-                let refused = Outcome::Refused { kind, text: text.clone() };
+                let refused = Outcome::Refused {
+                    kind,
+                    text: text.clone(),
+                };
                 (refused, self.verdict(kind, text))
             }
             _ => (Outcome::WrongReply, Verdict::Continue),
@@ -190,7 +195,11 @@ impl Writes {
 
 impl Owner<Waiter> for Writes {
     fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
-        tracing::info!("write {}: connected (RESP{})", self.address, greeting.protocol);
+        tracing::info!(
+            "write {}: connected (RESP{})",
+            self.address,
+            greeting.protocol
+        );
         link.admit(true);
         self.ready.notify_waiters();
     }

@@ -1,1 +1,268 @@
-//! stub
+//! The process: one worker thread per granted core, and the main thread, which accepts, serves the admin port and
+//! runs the drain.
+//!
+//! Invariants: a worker owns all it uses (runtime, client connections, Redis connections, metrics table) and nothing on
+//! the read path is shared between two. Beside the workers there are the main thread and its pool of
+//! [`LOOKUP_THREADS`] for name lookups, and no others.
+
+mod api;
+mod cores;
+mod signal;
+mod thread;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+pub use api::{ApiOptions, start as start_api};
+pub use thread::Context;
+
+use crate::http::admin;
+use crate::http::server::Service;
+use crate::metrics::Registry;
+use crate::net::listen::{self, Acceptor, BindError};
+use crate::net::{LOOKUP_THREADS, Resolver};
+use thread::{Plan, Seed};
+
+/// Between two looks at whether the read side has become usable.
+const STARTUP_POLL: Duration = Duration::from_millis(50);
+
+/// The request timeout of a service that waits for nothing: what its connections are swept by.
+pub const HELLO_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// A port to listen on.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    pub address: SocketAddr,
+    /// Nobody asked for this address: `[::]` may become `0.0.0.0` where there is no IPv6.
+    pub defaulted: bool,
+}
+
+/// How the process runs, whatever it serves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub listen: Port,
+    pub admin_listen: Option<Port>,
+    /// `None`: as many as the system grants.
+    pub workers: Option<NonZeroUsize>,
+    /// Bind each worker to one core.
+    pub pin: bool,
+    /// From the end of a request's head to its answer.
+    pub request_timeout: Duration,
+    /// How long to go on serving after a signal, while the balancers learn of it.
+    pub drain_delay: Duration,
+    /// How long what is in flight may take then.
+    pub drain_timeout: Duration,
+    /// How long to wait for the first usable read connection before giving up; `None`: for ever.
+    pub redis_wait: Option<Duration>,
+    /// Whether the workers talk to Redis.
+    pub redis: bool,
+}
+
+/// Why the process could not go on.
+#[derive(Debug)]
+pub enum Error {
+    Bind(BindError),
+    /// The operating system refused a runtime, thread or signal handler.
+    System(io::Error),
+    /// The read side was not usable within the time given; what is missing.
+    NotUsable {
+        waited: Duration,
+        missing: Vec<String>,
+    },
+    /// A worker thread ended by itself: a bug of ours.
+    WorkerDied(usize),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Bind(error) => error.fmt(f),
+            Error::System(error) => write!(f, "the operating system refused: {error}"),
+            Error::NotUsable { waited, missing } => write!(
+                f,
+                "no replica could be read within {} s (--redis-wait; 0s waits for ever): {}",
+                waited.as_secs(),
+                missing.join("; ")
+            ),
+            Error::WorkerDied(index) => {
+                write!(
+                    f,
+                    "worker {index} died; its panic is above. Please report it"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<BindError> for Error {
+    fn from(error: BindError) -> Self {
+        Error::Bind(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Error::System(error)
+    }
+}
+
+/// What the workers are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Serve,
+    /// Serve, and say `Connection: close` on every answer.
+    Drain,
+}
+
+/// Runs the process until it is told to end: `make` gives each worker, on its own thread, its service.
+///
+/// Blocks. `Ok` after a drain.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run<S: Service>(
+    options: &Options,
+    make: impl Fn(&Context) -> S + Send + Sync + 'static,
+) -> Result<(), Error> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOOKUP_THREADS)
+        .build()?;
+    let resolver = Resolver::new(runtime.handle().clone());
+    let outcome = runtime.block_on(supervise(options, resolver, Arc::new(make)));
+    // A lookup that hangs must not hold the exit up.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn supervise<S: Service>(
+    options: &Options,
+    resolver: Resolver,
+    make: Arc<impl Fn(&Context) -> S + Send + Sync + 'static>,
+) -> Result<(), Error> {
+    let mut signal = signal::Termination::listen()?;
+    let listener = listen::bind(options.listen.address, options.listen.defaulted)?;
+    let address = listener.local_addr()?;
+    let cores = cores::grant(options.workers, options.pin);
+    let state = Arc::new(admin::State::new(Registry::new(cores.len(), options.redis)));
+    let registry = &state.registry;
+    if let Some(port) = options.admin_listen {
+        let admin = listen::bind(port.address, port.defaulted)?;
+        tracing::info!("admin listens on {}", admin.local_addr()?);
+        tokio::spawn(admin::serve(admin, state.clone()));
+    }
+    tracing::info!("listening on {address}");
+
+    let (phase, phases) = watch::channel(Phase::Serve);
+    let (ended, mut endings) = mpsc::channel(cores.len());
+    let (acceptor, ends) = Acceptor::new(listener, cores.len());
+    let tables = registry.workers.iter().cloned();
+    let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
+    let plans = parts.map(|(index, ((incoming, core), metrics))| Plan {
+        seed: Seed {
+            index,
+            metrics,
+            resolver: resolver.clone(),
+        },
+        request_timeout: options.request_timeout,
+        core,
+        incoming,
+        phases: phases.clone(),
+        ended: ended.clone(),
+    });
+    for plan in plans {
+        thread::spawn(plan, make.clone())?;
+    }
+    drop(ended);
+
+    serve(options, &acceptor, registry, &mut signal, &mut endings).await?;
+
+    tracing::info!("draining: serving on for {:?}", options.drain_delay);
+    let _ = phase.send(Phase::Drain);
+    beside(acceptor.run(), sleep(options.drain_delay)).await;
+    state.health.set_unready();
+    acceptor.finish().await;
+    let all = async { while endings.recv().await.is_some() {} };
+    if timeout(options.drain_timeout, all).await.is_err() {
+        let open: u64 = registry
+            .workers
+            .iter()
+            .map(|worker| worker.http_connections.get())
+            .sum();
+        tracing::warn!(
+            "{open} connections cut: not done within {:?}",
+            options.drain_timeout
+        );
+    }
+    tracing::info!("drained");
+    Ok(())
+}
+
+/// Serves until a signal. The read side has `redis_wait` to become usable for the first time.
+async fn serve(
+    options: &Options,
+    acceptor: &Acceptor,
+    registry: &Registry,
+    signal: &mut signal::Termination,
+    endings: &mut mpsc::Receiver<usize>,
+) -> Result<(), Error> {
+    let startup = async {
+        match usable(options, registry).await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    };
+    tokio::select! {
+        never = acceptor.run() => match never {},
+        error = startup => Err(error),
+        Some(index) = endings.recv() => Err(Error::WorkerDied(index)),
+        name = signal.arrived() => {
+            tracing::info!("{name} received");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until every worker can read.
+async fn usable(options: &Options, registry: &Registry) -> Result<(), Error> {
+    let started = Instant::now();
+    loop {
+        let missing = registry.read_troubles();
+        if missing.is_empty() {
+            tracing::info!("ready");
+            return Ok(());
+        }
+        if let Some(waited) = options.redis_wait.filter(|wait| started.elapsed() >= *wait) {
+            return Err(Error::NotUsable { waited, missing });
+        }
+        sleep(STARTUP_POLL).await;
+    }
+}
+
+/// Runs `background` until `end` is done.
+async fn beside<T>(
+    background: impl Future<Output = std::convert::Infallible>,
+    end: impl Future<Output = T>,
+) -> T {
+    tokio::select! {
+        never = background => match never {},
+        done = end => done,
+    }
+}
+
+/// A service without Redis.
+pub fn hello(context: &Context) -> crate::http::hello::Hello {
+    crate::http::hello::Hello::new(Rc::clone(&context.turn), context.metrics.clone())
+}

@@ -1,0 +1,423 @@
+//! Flags and environment to the options of every layer.
+//!
+//! This is the only reader of the environment, and it reads no file: a password file is opened at
+//! each connect. Everything wrong is reported at once. No report, warning or `--help` holds a
+//! password, not even a part of one in a malformed address.
+//!
+//! Nothing here prints or exits; [`parse`] returns what should be printed, and `main` does it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use self::values::{Environment, Origin, Values};
+use crate::net::endpoint::{Endpoint, SetOptions};
+use crate::store::{ReadMode, ReadRole};
+
+mod address;
+mod flags;
+mod parsers;
+mod redis;
+mod values;
+
+/// What the program was asked to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// The API.
+    Serve(Box<Serve>),
+    /// The same server returning a constant.
+    HelloWorld(HelloWorld),
+    /// The whole rig on this machine.
+    Local(Local),
+}
+
+/// Options of `serve`.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    /// The host of `listen` was left to us: without IPv6 it may be `0.0.0.0`.
+    pub listen_defaulted: bool,
+    /// The same for `admin_listen`.
+    pub admin_listen_defaulted: bool,
+    pub read: SetOptions,
+    pub write: SetOptions,
+    pub read_mode: ReadMode,
+    pub read_role: ReadRole,
+    /// The whole time a request may take, from the end of its headers.
+    pub request_timeout: Duration,
+    /// Bytes, at least 1.
+    pub max_body: usize,
+    /// How long to wait for the read side at start; `None`: for ever.
+    pub redis_wait: Option<Duration>,
+    /// `None`: one per core granted.
+    pub workers: Option<NonZeroUsize>,
+    pub pin: bool,
+    pub drain_delay: Duration,
+    pub drain_timeout: Duration,
+    /// What to log at start.
+    pub warnings: Vec<String>,
+}
+
+/// Options of `helloworld`.
+#[derive(Clone, Debug)]
+pub struct HelloWorld {
+    pub listen: SocketAddr,
+    /// The host of `listen` was left to us: without IPv6 it may be `0.0.0.0`.
+    pub listen_defaulted: bool,
+    /// `None`: off.
+    pub admin_listen: Option<SocketAddr>,
+    /// `None`: one per core granted.
+    pub workers: Option<NonZeroUsize>,
+    pub pin: bool,
+    pub drain_delay: Duration,
+    pub drain_timeout: Duration,
+}
+
+/// Options of `local`.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub listen: SocketAddr,
+    /// `listen` was not given: another port will do if this one is taken.
+    pub listen_defaulted: bool,
+    pub admin_listen: SocketAddr,
+    /// The same for `admin_listen`.
+    pub admin_listen_defaulted: bool,
+    /// `None`: one per core granted.
+    pub workers: Option<NonZeroUsize>,
+    /// The server binary; `None`: the first on PATH.
+    pub redis_server: Option<PathBuf>,
+}
+
+/// Why there is nothing to run: help was asked for, or something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Ends with a newline.
+    pub text: String,
+    pub stream: Stream,
+    /// The exit status: 0 for help and version, 2 for everything wrong.
+    pub status: u8,
+}
+
+/// Where a text belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Reads a command line (its first item is the program's name) and the environment.
+///
+/// # Errors
+/// An [`Exit`] with the help asked for, or naming every wrong value.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Exit> {
+    parse_with(args, &|name| std::env::var_os(name))
+}
+
+/// Like [`parse`], with an environment of the caller's.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn parse_with(
+    args: impl Iterator<Item = OsString>,
+    environment: Environment<'_>,
+) -> Result<Command, Exit> {
+    let matches = flags::command()
+        .try_get_matches_from(args)
+        .map_err(|error| refusal(&error))?;
+    let known = matches.subcommand().and_then(|(name, matches)| {
+        Some((
+            flags::SUBCOMMANDS.iter().find(|known| known.name == name)?,
+            matches,
+        ))
+    });
+    let Some((subcommand, matches)) = known else {
+        return Err(wrong("error: no subcommand given\n".to_string(), None));
+    };
+    let mut values = Values::new(subcommand, matches, environment);
+    let command = match subcommand.name {
+        "serve" => serve(&mut values).map(|serve| Command::Serve(Box::new(serve))),
+        "helloworld" => hello_world(&mut values).map(Command::HelloWorld),
+        _ => local(&mut values).map(Command::Local),
+    };
+    match command {
+        Some(command) if values.errors.is_empty() => Ok(command),
+        _ => Err(wrong_values(&values.errors, subcommand.name)),
+    }
+}
+
+fn serve(values: &mut Values<'_>) -> Option<Serve> {
+    let listen = listen(values, "listen");
+    let admin_listen = listen_apart(values, listen);
+    let both = redis::level(values, "redis");
+    let read = redis::level(values, "read-redis");
+    let write = redis::level(values, "write-redis");
+    let read = redis::endpoint(values, &read, &both);
+    let write = redis::endpoint(values, &write, &both);
+    if let (Some(read), Some(write)) = (&read, &write) {
+        redis::warn_of_idle_tls(values, &both, read.tls.is_some() || write.tls.is_some());
+    }
+
+    let read_mode = choice(
+        values,
+        "read-mode",
+        &[("batch", ReadMode::Batch), ("direct", ReadMode::Direct)],
+    );
+    let read_role = choice(
+        values,
+        "read-role",
+        &[("any", ReadRole::Any), ("replica", ReadRole::Replica)],
+    );
+    let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
+    let max_body = values.parsed("max-body", parsers::size);
+    let redis_wait = values.parsed("redis-wait", parsers::duration_or_unlimited);
+    let read = set(values, "read-connections", read, request_timeout);
+    let write = set(values, "write-connections", write, request_timeout);
+    let process = process(values);
+
+    let ((listen, listen_defaulted), (admin_listen, admin_listen_defaulted)) =
+        (listen?, admin_listen?);
+    let process = process?;
+    Some(Serve {
+        listen,
+        admin_listen,
+        listen_defaulted,
+        admin_listen_defaulted,
+        read: read?,
+        write: write?,
+        read_mode: read_mode?,
+        read_role: read_role?,
+        request_timeout: request_timeout?,
+        max_body: max_body?,
+        redis_wait: redis_wait?,
+        workers: process.workers,
+        pin: process.pin,
+        drain_delay: process.drain_delay,
+        drain_timeout: process.drain_timeout,
+        warnings: std::mem::take(&mut values.warnings),
+    })
+}
+
+fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
+    let listen = listen(values, "listen");
+    let admin_listen = listen_apart(values, listen);
+    let process = process(values);
+    let (listen, listen_defaulted) = listen?;
+    let process = process?;
+    Some(HelloWorld {
+        listen,
+        listen_defaulted,
+        admin_listen: admin_listen.map(|(address, _)| address),
+        workers: process.workers,
+        pin: process.pin,
+        drain_delay: process.drain_delay,
+        drain_timeout: process.drain_timeout,
+    })
+}
+
+fn local(values: &mut Values<'_>) -> Option<Local> {
+    let listen = listen(values, "listen");
+    let admin_listen = listen_apart(values, listen);
+    let defaulted = ["listen", "admin-listen"].map(|flag| {
+        values
+            .given(flag)
+            .is_some_and(|given| given.origin == Origin::Default)
+    });
+    let workers = workers(values);
+    let redis_server = values.path("redis-server").flatten();
+    Some(Local {
+        listen: listen?.0,
+        listen_defaulted: defaulted[0],
+        admin_listen: admin_listen?.0,
+        admin_listen_defaulted: defaulted[1],
+        workers,
+        redis_server,
+    })
+}
+
+/// What the subcommands that serve have in common.
+struct Process {
+    workers: Option<NonZeroUsize>,
+    pin: bool,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+fn process(values: &mut Values<'_>) -> Option<Process> {
+    let workers = workers(values);
+    let pin = values.boolean("pin").unwrap_or(false);
+    let drain_delay = values.parsed("drain-delay", parsers::duration);
+    let drain_timeout = values.parsed("drain-timeout", parsers::duration);
+    Some(Process {
+        workers,
+        pin,
+        drain_delay: drain_delay?,
+        drain_timeout: drain_timeout?,
+    })
+}
+
+/// The bound is a guard against typing errors: no machine has more cores.
+fn workers(values: &mut Values<'_>) -> Option<NonZeroUsize> {
+    values
+        .parsed("workers", |text| parsers::count(text, 1..=1024))
+        .and_then(NonZeroUsize::new)
+}
+
+/// The address of a listening flag, and whether its host was left to us.
+fn listen(values: &mut Values<'_>, flag: &str) -> Option<(SocketAddr, bool)> {
+    let defaulted = values.given(flag)?.origin == Origin::Default;
+    let (address, any) = values.parsed(flag, parsers::listen)?;
+    Some((address, any || defaulted))
+}
+
+/// The admin address, which may not be the address of the service.
+fn listen_apart(
+    values: &mut Values<'_>,
+    service: Option<(SocketAddr, bool)>,
+) -> Option<(SocketAddr, bool)> {
+    let admin = listen(values, "admin-listen")?;
+    if service.is_some_and(|(service, _)| service == admin.0 && service.port() != 0) {
+        let names =
+            ["listen", "admin-listen"].map(|flag| values.given(flag).map(|given| given.name));
+        let [listen, admin_listen] = names.map(Option::unwrap_or_default);
+        values.errors.push(format!(
+            "{listen} and {admin_listen}: both are {}; give two ports",
+            admin.0
+        ));
+    }
+    Some(admin)
+}
+
+fn choice<T: Copy>(values: &mut Values<'_>, flag: &str, choices: &[(&str, T)]) -> Option<T> {
+    values.parsed(flag, |text| {
+        let found = choices
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, value)| *value);
+        found.ok_or_else(|| {
+            choices
+                .iter()
+                .map(|(name, _)| *name)
+                .collect::<Vec<_>>()
+                .join(" or ")
+        })
+    })
+}
+
+/// The connection set of one role.
+fn set(
+    values: &mut Values<'_>,
+    connections: &str,
+    endpoint: Option<Endpoint>,
+    request_timeout: Option<Duration>,
+) -> Option<SetOptions> {
+    // These are read for each role: one report of a wrong value is enough.
+    let reported = values.errors.len();
+    let connect_timeout = values.parsed("connect-timeout", parsers::positive_duration);
+    let ping_interval = values.parsed("ping-interval", parsers::positive_duration);
+    let max_in_flight = values.parsed("max-in-flight", |text| parsers::count(text, 1..=1 << 20));
+    let mut seen = values.errors.split_off(reported);
+    seen.retain(|error| !values.errors.contains(error));
+    values.errors.append(&mut seen);
+    let connections = values.parsed(connections, |text| parsers::count(text, 1..=1024));
+    Some(SetOptions {
+        endpoint: endpoint?,
+        connections: connections?,
+        connect_timeout: connect_timeout?,
+        stall_timeout: request_timeout?.checked_mul(2)?,
+        ping_interval: ping_interval?,
+        max_in_flight: max_in_flight?,
+    })
+}
+
+fn wrong_values(errors: &[String], subcommand: &str) -> Exit {
+    let mut text = match errors.len() {
+        1 => "error: a value is wrong:\n".to_string(),
+        n => format!("error: {n} values are wrong:\n"),
+    };
+    for error in errors {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "  {error}");
+    }
+    wrong(text, Some(subcommand))
+}
+
+fn wrong(mut text: String, subcommand: Option<&str>) -> Exit {
+    let subcommand = subcommand
+        .map(|name| format!(" {name}"))
+        .unwrap_or_default();
+    let _ = writeln!(text, "\nSee redis-api{subcommand} --help.");
+    Exit {
+        text,
+        stream: Stream::Stderr,
+        status: 2,
+    }
+}
+
+/// clap's own refusals: help, version, and what isn't a flag.
+///
+/// Its messages repeat stray words of the command line, and such a word may be a password (one with a
+/// space in it, unquoted). So only the names of flags are taken over from them.
+fn refusal(error: &clap::Error) -> Exit {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            return Exit {
+                text,
+                stream: Stream::Stdout,
+                status: 0,
+            };
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return Exit {
+                text,
+                stream: Stream::Stderr,
+                status: 2,
+            };
+        }
+        _ => {}
+    }
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let flag = context(ContextKind::InvalidArg).and_then(flag_name);
+    let what = match (error.kind(), flag) {
+        (ErrorKind::UnknownArgument, Some(flag)) => format!("--{flag} is no flag here"),
+        (ErrorKind::UnknownArgument, None) => {
+            "there is a word that belongs to no flag (not shown, it may be part of a password)"
+                .into()
+        }
+        (ErrorKind::InvalidSubcommand, _) => {
+            let names: Vec<_> = flags::SUBCOMMANDS.iter().map(|known| known.name).collect();
+            format!("unknown subcommand; there are {}", names.join(", "))
+        }
+        (ErrorKind::ArgumentConflict, Some(flag)) => format!("--{flag} is given twice"),
+        (ErrorKind::InvalidValue, Some(flag)) => format!("--{flag} needs a value"),
+        (kind, Some(flag)) => format!("--{flag}: {kind}"),
+        (kind, None) => kind.to_string(),
+    };
+    let mut text = format!("error: {what}\n");
+    if let Some(suggestion) = context(ContextKind::SuggestedArg) {
+        let _ = writeln!(text, "  did you mean {suggestion}?");
+    }
+    wrong(text, None)
+}
+
+/// The name in a `--name`, `--name=value` or `--name <VALUE>`; `None` for what doesn't look like one.
+fn flag_name(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("--")?;
+    let name = name.split(['=', ' ', '[']).next()?;
+    let valid = name
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    (valid && !name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Puts the read API of one worker together: its connection sets, its store, its service.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::thread::Context;
+use crate::http::service::{self, Api};
+use crate::metrics::{RoleOf, Side};
+use crate::net::endpoint::SetOptions;
+use crate::net::{Driver, Owner, Set};
+use crate::store::{ReadOptions, Reads, Writes};
+
+/// How often a read server is asked whether it may still answer.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// All that the API of a worker needs.
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    pub read: SetOptions,
+    pub write: SetOptions,
+    pub reads: ReadOptions,
+    pub service: service::Options,
+}
+
+/// Connects the current worker to Redis and makes its service.
+pub fn start(options: &ApiOptions, context: &Context) -> Api {
+    let (turn, metrics) = (&context.turn, &context.metrics);
+    let address = |set: &SetOptions| set.endpoint.address.to_string();
+    let reads = Reads::new(
+        options.reads,
+        address(&options.read),
+        turn.clone(),
+        metrics.clone(),
+    );
+    let writes = Writes::new(address(&options.write), turn.clone(), metrics.clone());
+    reads.start(set(&options.read, Side::Read, reads.clone(), context));
+    writes.start(set(&options.write, Side::Write, writes.clone(), context));
+    spawn_local(probe(reads.clone()));
+    Api::new(
+        options.service,
+        reads,
+        writes,
+        turn.clone(),
+        metrics.clone(),
+    )
+}
+
+fn set<W: 'static>(
+    options: &SetOptions,
+    side: Side,
+    owner: Rc<dyn Owner<W>>,
+    context: &Context,
+) -> Set<W> {
+    let role = match side {
+        Side::Read => "read",
+        Side::Write => "write",
+    };
+    let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
+    let shared = Rc::new(options.clone());
+    Set::start(options.connections, &metrics, &owner, || Driver {
+        options: shared.clone(),
+        client_name: format!("redis-api-{role}-{}", context.index),
+        role,
+        resolver: context.resolver.clone(),
+        turn: context.turn.clone(),
+        metrics: metrics.clone(),
+        random: fastrand::Rng::new(),
+    })
+}
+
+async fn probe(reads: Rc<Reads>) {
+    let mut ticks = interval(PROBE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        reads.probe();
+    }
+}

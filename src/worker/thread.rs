@@ -1,0 +1,148 @@
+//! One worker: a thread, its runtime, its clock, its connections.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+
+use super::{Phase, cores};
+use crate::http::server::{Server, Service};
+use crate::http::table::Timeouts;
+use crate::metrics;
+use crate::net::Resolver;
+use crate::net::listen::Incoming;
+use crate::turn::Turn;
+
+/// For the rest of what a client sends behind the last answer: a round trip across the world, with slack.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a service is made from, on the worker's own thread.
+pub struct Context {
+    /// The worker's number, from 0.
+    pub index: usize,
+    pub turn: Rc<Turn>,
+    pub metrics: Arc<metrics::Worker>,
+    pub resolver: Resolver,
+}
+
+/// The part of it that can cross to the thread.
+pub(super) struct Seed {
+    pub index: usize,
+    pub metrics: Arc<metrics::Worker>,
+    pub resolver: Resolver,
+}
+
+/// All that a worker's thread is given.
+pub(super) struct Plan {
+    pub seed: Seed,
+    pub request_timeout: Duration,
+    /// The core to bind the thread to.
+    pub core: Option<usize>,
+    pub incoming: Incoming,
+    pub phases: watch::Receiver<Phase>,
+    /// Told the worker's number when it ends, however it does.
+    pub ended: mpsc::Sender<usize>,
+}
+
+/// Tells that the worker has ended, also when it ends by a panic.
+struct Ending {
+    index: usize,
+    ended: mpsc::Sender<usize>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.ended.try_send(self.index);
+    }
+}
+
+/// Starts a worker.
+///
+/// # Errors
+/// The system refuses a thread or its runtime.
+pub(super) fn spawn<S: Service>(
+    plan: Plan,
+    make: Arc<impl Fn(&Context) -> S + Send + Sync + 'static>,
+) -> io::Result<()> {
+    let name = format!("worker-{}", plan.seed.index);
+    let start = move || {
+        let _ending = Ending {
+            index: plan.seed.index,
+            ended: plan.ended.clone(),
+        };
+        if let Some(core) = plan.core
+            && let Err(why) = cores::bind(core)
+        {
+            tracing::warn!("can't pin worker {} to core {core}: {why}", plan.seed.index);
+        }
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(work(plan, &*make)),
+            Err(error) => tracing::error!("no runtime for a worker: {error}"),
+        }
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(start)
+        .map(drop)
+}
+
+async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
+    let Plan {
+        seed,
+        mut incoming,
+        mut phases,
+        request_timeout,
+        ..
+    } = plan;
+    let turn = Rc::new(Turn::default());
+    spawn_local({
+        let turn = turn.clone();
+        async move { turn.forget().await }
+    });
+    let Seed {
+        index,
+        metrics,
+        resolver,
+    } = seed;
+    let service = make(&Context {
+        index,
+        turn: turn.clone(),
+        metrics,
+        resolver,
+    });
+    let timeouts = Timeouts {
+        request: request_timeout,
+        linger: LINGER,
+    };
+    let server = Server::new(service, timeouts, turn);
+    spawn_local(server.clone().sweep());
+    loop {
+        tokio::select! {
+            accepted = incoming.next() => match accepted {
+                None => break,
+                Some(Ok((stream, ticket))) => {
+                    let server = server.clone();
+                    spawn_local(async move {
+                        server.serve(stream).await;
+                        drop(ticket);
+                    });
+                }
+                Some(Err(error)) => tracing::warn!("can't serve a connection: {error}"),
+            },
+            changed = phases.changed() => match changed {
+                Ok(()) if *phases.borrow() == Phase::Drain => server.drain(),
+                Ok(()) => {}
+                Err(_) => break,
+            },
+        }
+    }
+    server.close().await;
+}
