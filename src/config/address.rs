@@ -60,8 +60,8 @@ pub(super) fn parse(text: &str) -> Result<ParsedAddress, Cow<'static, str>> {
 pub(super) const EXPECTED: &str =
     "host:port, [v6]:port, redis://[user[:pass]@]host[:port][/db], rediss://… or unix:///path";
 
-/// Whether an address can be shown: only if it cannot hold a password however it was garbled. That is
-/// a lone word, `scheme://word`, or `host:port` with a true port.
+/// Whether an address can be shown: only if it cannot hold a password however it was garbled.
+/// That is a lone word, `scheme://word`, or `host:port` with a true port.
 pub(super) fn presentable(text: &str) -> bool {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     if rest.contains(['@', '%', '#', '?']) || text.chars().any(char::is_control) {

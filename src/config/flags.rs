@@ -1,12 +1,6 @@
-//! The table of flags, and the command lines made of it.
+//! The table of subcommands and their flags, each with its default and the reason for it.
 //!
-//! A flag's variable follows from its name ([`variable`]), so the two cannot drift apart. clap takes
-//! every value as raw text: checking them is left to [`super::values`], which names all wrong ones at
-//! once where clap would stop at the first.
-
-use std::ffi::OsString;
-
-use clap::{Arg, ArgAction, Command, value_parser};
+//! A flag's variable follows from its name ([`variable`]), so the two cannot drift apart.
 
 /// One flag of one subcommand.
 pub(super) struct Flag {
@@ -17,13 +11,13 @@ pub(super) struct Flag {
     /// The value when neither flag nor variable is given.
     pub default: Option<&'static str>,
     /// The first sentence says what it is, the rest (only in `--help`) why.
-    help: &'static str,
-    why: &'static str,
+    pub help: &'static str,
+    pub why: &'static str,
 }
 
 /// Flags under one heading of `--help`.
 pub(super) struct Group {
-    heading: &'static str,
+    pub heading: &'static str,
     pub flags: &'static [Flag],
 }
 
@@ -43,19 +37,29 @@ const fn flag(
     }
 }
 
-/// The nine flags of one server; `$inherit` says where a missing value comes from.
+/// Why a flag is as it is: told once, where it is for both roles.
+macro_rules! why {
+    (both, $why:literal) => {
+        $why
+    };
+    (role, $why:literal) => {
+        "Default: as for both roles."
+    };
+}
+
+/// The nine flags of one server: of `both` roles or of one `role`.
 macro_rules! redis_flags {
-    ($prefix:literal, $address:expr, $inherit:literal) => {
+    ($level:ident, $prefix:literal, $address:expr) => {
         &[
             flag(
                 concat!($prefix, "-addr"),
                 "ADDRESS",
                 $address,
-                "Server: host:port, [v6]:port, redis[s]://[user[:pass]@]host[:port][/db] or unix:///path",
-                concat!(
-                    "rediss:// turns TLS on. User and password of a URL are percent-decoded and belong to that ",
-                    "address only; a password here shows in `ps`.",
-                    $inherit
+                "host:port, [v6]:port, redis[s]://[user[:pass]@]host[:port][/db] or unix:///path",
+                why!(
+                    $level,
+                    "rediss:// turns TLS on. User and password of a URL are percent-decoded and \
+                     belong to that address only; a password given so shows in `ps`."
                 ),
             ),
             flag(
@@ -63,56 +67,71 @@ macro_rules! redis_flags {
                 "NAME",
                 None,
                 "User to log in as",
-                concat!("Without it, the server's `default` user.", $inherit),
+                why!($level, "Without it, the server's `default` user."),
             ),
             flag(
                 concat!($prefix, "-pass"),
                 "PASSWORD",
                 None,
                 "Password; an empty one is none",
-                concat!("Shows in `ps` when given as a flag: prefer the variable or the file.", $inherit),
+                why!(
+                    $level,
+                    "Shows in `ps` when given as a flag: prefer the variable or the file."
+                ),
             ),
             flag(
                 concat!($prefix, "-pass-file"),
                 "FILE",
                 None,
                 "File that holds the password",
-                concat!("Read at each connect, so it can be rotated; loses one trailing newline.", $inherit),
+                why!(
+                    $level,
+                    "Read at each connect, so it can be rotated; loses one trailing newline."
+                ),
             ),
             flag(
                 concat!($prefix, "-tls"),
                 "",
                 None,
                 "Speak TLS (as rediss:// does)",
-                concat!("1.2 or 1.3; the server's certificate is always verified.", $inherit),
+                why!(
+                    $level,
+                    "Off by default. 1.2 or 1.3; the server's certificate is always verified."
+                ),
             ),
             flag(
                 concat!($prefix, "-ca-file"),
                 "FILE",
                 None,
                 "PEM file of the CAs to trust",
-                concat!("Without it, the built-in Mozilla roots. Read at each connect.", $inherit),
+                why!(
+                    $level,
+                    "Without it, the built-in Mozilla roots. Read at each connect."
+                ),
             ),
             flag(
                 concat!($prefix, "-cert-file"),
                 "FILE",
                 None,
                 "PEM file of our certificate chain, for servers that ask for one",
-                concat!("Only together with its key.", $inherit),
+                why!($level, "Only together with its key."),
             ),
             flag(
                 concat!($prefix, "-key-file"),
                 "FILE",
                 None,
                 "PEM file of the key to our certificate",
-                concat!("Only together with its certificate.", $inherit),
+                why!($level, "Only together with its certificate."),
             ),
             flag(
                 concat!($prefix, "-server-name"),
                 "NAME",
                 None,
                 "Name to verify and to send as SNI, instead of the address' host",
-                concat!("For certificates that name the server otherwise than its address does.", $inherit),
+                why!(
+                    $level,
+                    "For certificates that name the server otherwise than its address does."
+                ),
             ),
         ]
     };
@@ -120,17 +139,17 @@ macro_rules! redis_flags {
 
 const REDIS: Group = Group {
     heading: "Redis: both roles",
-    flags: redis_flags!("redis", Some("localhost:6379"), ""),
+    flags: redis_flags!(both, "redis", Some("localhost:6379")),
 };
 
 const READ_REDIS: Group = Group {
     heading: "Redis: read side",
-    flags: redis_flags!("read-redis", None, " Default: as for both roles."),
+    flags: redis_flags!(role, "read-redis", None),
 };
 
 const WRITE_REDIS: Group = Group {
     heading: "Redis: write side",
-    flags: redis_flags!("write-redis", None, " Default: as for both roles."),
+    flags: redis_flags!(role, "write-redis", None),
 };
 
 const LISTEN_WHY: &str = "IP:port, [v6]:port or :port. [::] serves IPv4 too, and is 0.0.0.0 where \
@@ -269,7 +288,7 @@ const LIMITS: Group = Group {
             "DURATION",
             Some("5s"),
             "One deadline for name lookup, TCP, TLS and login",
-            "Outlasts one lost packet at each of these steps (a SYN is sent again after 1 s).",
+            "Outlasts two lost SYNs, which are sent again after 1 and after 3 s.",
         ),
         flag(
             "ping-interval",
@@ -306,7 +325,7 @@ const PROCESS: Group = Group {
             "",
             None,
             "Pin each worker to a core",
-            "Off: it gains only on cores that nothing else uses.",
+            "Off by default: it gains only on cores that nothing else uses.",
         ),
         flag(
             "drain-delay",
@@ -328,7 +347,7 @@ const PROCESS: Group = Group {
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
     pub name: &'static str,
-    about: &'static str,
+    pub about: &'static str,
     pub groups: &'static [&'static Group],
 }
 
@@ -368,19 +387,6 @@ impl Subcommand {
     }
 }
 
-const SERVE_RULES: &str = "\
-Which value counts:
-  A role's own flag, then its variable (REDIS_…_READ, REDIS_…_WRITE), then the flag for both roles
-  (--redis-…), then its variable (REDIS_…), then the default. So a role's variable beats the flag
-  for both roles. User and password of a URL count as given for the role whose address it is. An
-  empty user, password, file or name means none, also where both roles have one.";
-
-const FORMS: &str = "\
-Forms:
-  Durations are a whole number and ms, s, m or h, up to 24h; 0s turns a limit off where that makes
-  sense. Sizes are bytes, or end in k or KiB (1,024 bytes), m or MiB. Bare flags take true or false
-  in the environment.";
-
 /// The variable of a flag: its name in capitals with `_` for `-`; a role's prefix becomes a suffix
 /// (`read-redis-addr`: `REDIS_ADDR_READ`).
 pub(super) fn variable(flag: &str) -> String {
@@ -392,58 +398,6 @@ pub(super) fn variable(flag: &str) -> String {
         (flag, "")
     };
     stem.to_ascii_uppercase().replace('-', "_") + suffix
-}
-
-/// The whole command line.
-pub(super) fn command() -> Command {
-    Command::new("redis-api")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("A read API over Redis that scales with its pods")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(true)
-        .max_term_width(100)
-        .subcommands(SUBCOMMANDS.iter().map(subcommand))
-}
-
-fn subcommand(sub: &'static Subcommand) -> Command {
-    let rules = match sub.name {
-        "serve" => format!("{SERVE_RULES}\n\n{FORMS}"),
-        _ => FORMS.to_string(),
-    };
-    let mut command = Command::new(sub.name)
-        .about(sub.about)
-        .after_long_help(rules);
-    for group in sub.groups {
-        command = command
-            .next_help_heading(group.heading)
-            .args(group.flags.iter().map(arg));
-    }
-    command
-}
-
-fn arg(flag: &'static Flag) -> Arg {
-    let arg = Arg::new(flag.name)
-        .long(flag.name)
-        .action(ArgAction::Set)
-        .value_parser(value_parser!(OsString));
-    let default = flag
-        .default
-        .map(|default| format!(" [default: {default}]"))
-        .unwrap_or_default();
-    let env = variable(flag.name);
-    let help = format!("{}{default}", flag.help);
-    let long = format!("{}. {}{default} [env: {env}]", flag.help, flag.why);
-    let arg = arg.help(help).long_help(long.replace("  ", " "));
-    if flag.value.is_empty() {
-        // `--tls`, and `--tls=false` to undo what the environment says.
-        arg.num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .value_name("BOOL")
-    } else {
-        arg.value_name(flag.value)
-    }
 }
 
 #[cfg(test)]
@@ -464,10 +418,5 @@ mod tests {
         ] {
             assert_eq!(variable(flag), expected);
         }
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        command().debug_assert();
     }
 }

@@ -7,23 +7,24 @@
 //! Nothing here prints or exits; [`parse`] returns what should be printed, and `main` does it.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use self::values::{Environment, Origin, Values};
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
 
 mod address;
+mod command_line;
+mod exit;
 mod flags;
 mod parsers;
 mod redis;
 mod values;
+
+pub use exit::{Exit, Stream};
 
 /// What the program was asked to do.
 #[derive(Clone, Debug)]
@@ -94,23 +95,6 @@ pub struct Local {
     pub redis_server: Option<PathBuf>,
 }
 
-/// Why there is nothing to run: help was asked for, or something is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Ends with a newline.
-    pub text: String,
-    pub stream: Stream,
-    /// The exit status: 0 for help and version, 2 for everything wrong.
-    pub status: u8,
-}
-
-/// Where a text belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
-
 /// Reads a command line (its first item is the program's name) and the environment.
 ///
 /// # Errors
@@ -127,9 +111,9 @@ pub fn parse_with(
     args: impl Iterator<Item = OsString>,
     environment: Environment<'_>,
 ) -> Result<Command, Exit> {
-    let matches = flags::command()
+    let matches = command_line::command()
         .try_get_matches_from(args)
-        .map_err(|error| refusal(&error))?;
+        .map_err(|error| exit::refusal(&error))?;
     let known = matches.subcommand().and_then(|(name, matches)| {
         Some((
             flags::SUBCOMMANDS.iter().find(|known| known.name == name)?,
@@ -137,7 +121,10 @@ pub fn parse_with(
         ))
     });
     let Some((subcommand, matches)) = known else {
-        return Err(wrong("error: no subcommand given\n".to_string(), None));
+        return Err(exit::wrong(
+            "error: no subcommand given\n".to_string(),
+            None,
+        ));
     };
     let mut values = Values::new(subcommand, matches, environment);
     let command = match subcommand.name {
@@ -147,7 +134,7 @@ pub fn parse_with(
     };
     match command {
         Some(command) if values.errors.is_empty() => Ok(command),
-        _ => Err(wrong_values(&values.errors, subcommand.name)),
+        _ => Err(exit::wrong_values(&values.errors, subcommand.name)),
     }
 }
 
@@ -333,90 +320,6 @@ fn set(
         ping_interval: ping_interval?,
         max_in_flight: max_in_flight?,
     })
-}
-
-fn wrong_values(errors: &[String], subcommand: &str) -> Exit {
-    let mut text = match errors.len() {
-        1 => "error: a value is wrong:\n".to_string(),
-        n => format!("error: {n} values are wrong:\n"),
-    };
-    for error in errors {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "  {error}");
-    }
-    wrong(text, Some(subcommand))
-}
-
-fn wrong(mut text: String, subcommand: Option<&str>) -> Exit {
-    let subcommand = subcommand
-        .map(|name| format!(" {name}"))
-        .unwrap_or_default();
-    let _ = writeln!(text, "\nSee redis-api{subcommand} --help.");
-    Exit {
-        text,
-        stream: Stream::Stderr,
-        status: 2,
-    }
-}
-
-/// clap's own refusals: help, version, and what isn't a flag.
-///
-/// Its messages repeat stray words of the command line, and such a word may be a password (one with a
-/// space in it, unquoted). So only the names of flags are taken over from them.
-fn refusal(error: &clap::Error) -> Exit {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            return Exit {
-                text,
-                stream: Stream::Stdout,
-                status: 0,
-            };
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return Exit {
-                text,
-                stream: Stream::Stderr,
-                status: 2,
-            };
-        }
-        _ => {}
-    }
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let flag = context(ContextKind::InvalidArg).and_then(flag_name);
-    let what = match (error.kind(), flag) {
-        (ErrorKind::UnknownArgument, Some(flag)) => format!("--{flag} is no flag here"),
-        (ErrorKind::UnknownArgument, None) => {
-            "there is a word that belongs to no flag (not shown, it may be part of a password)"
-                .into()
-        }
-        (ErrorKind::InvalidSubcommand, _) => {
-            let names: Vec<_> = flags::SUBCOMMANDS.iter().map(|known| known.name).collect();
-            format!("unknown subcommand; there are {}", names.join(", "))
-        }
-        (ErrorKind::ArgumentConflict, Some(flag)) => format!("--{flag} is given twice"),
-        (ErrorKind::InvalidValue, Some(flag)) => format!("--{flag} needs a value"),
-        (kind, Some(flag)) => format!("--{flag}: {kind}"),
-        (kind, None) => kind.to_string(),
-    };
-    let mut text = format!("error: {what}\n");
-    if let Some(suggestion) = context(ContextKind::SuggestedArg) {
-        let _ = writeln!(text, "  did you mean {suggestion}?");
-    }
-    wrong(text, None)
-}
-
-/// The name in a `--name`, `--name=value` or `--name <VALUE>`; `None` for what doesn't look like one.
-fn flag_name(text: &str) -> Option<&str> {
-    let name = text.strip_prefix("--")?;
-    let name = name.split(['=', ' ', '[']).next()?;
-    let valid = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    (valid && !name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Texts to values: durations, sizes, counts, listening addresses.
 //!
-//! Each parser returns, for a text that it refuses, what it would have accepted. None of them sees a
-//! secret, so their callers may show the text; addresses of Redis, which may hold one, are in
+//! Each parser returns, for a text that it refuses, what it would have accepted. None of them sees
+//! a secret, so their callers may show the text; addresses of Redis, which may hold one, are in
 //! [`super::address`].
 
 use std::net::{Ipv6Addr, SocketAddr};

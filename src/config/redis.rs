@@ -1,8 +1,8 @@
 //! The flags of the Redis servers: what both roles share and what each has of its own, combined.
 //!
 //! Three levels are read alike (`redis`, `read-redis`, `write-redis`), so that a wrong value is
-//! reported once and also where it would not have been used. Then each role takes every setting from
-//! its own level, else from the shared one.
+//! reported once and also where it would not have been used. Then each role takes every setting
+//! from its own level, else from the shared one.
 
 use std::path::PathBuf;
 
@@ -124,7 +124,8 @@ fn password(values: &mut Values<'_>, prefix: &'static str) -> Option<Password> {
 fn warn_of_ps(values: &mut Values<'_>, name: &str, prefix: &str) {
     let variable = super::flags::variable(&format!("{prefix}-pass"));
     values.warnings.push(format!(
-        "{name}: a password on the command line shows in `ps`; use {variable} or --{prefix}-pass-file"
+        "{name}: a password on the command line shows in `ps`; \
+         use {variable} or --{prefix}-pass-file"
     ));
 }
 
@@ -232,7 +233,8 @@ pub(super) fn warn_of_idle_tls(values: &mut Values<'_>, level: &Level, tls: bool
     for (_, what) in idle.into_iter().filter(|(given, _)| *given && !tls) {
         let prefix = level.prefix;
         values.warnings.push(format!(
-            "--{prefix}-{what}: has no effect, TLS is off; turn it on by rediss:// or --{prefix}-tls"
+            "--{prefix}-{what}: has no effect, TLS is off; \
+             turn it on by rediss:// or --{prefix}-tls"
         ));
     }
 }

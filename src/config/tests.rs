@@ -1,1 +1,525 @@
+use super::*;
+use crate::net::endpoint::{Address, Password, Secret, TlsOptions};
 
+fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Command, Exit> {
+    let args = ["redis-api"].iter().chain(args).map(OsString::from);
+    parse_with(args, &|name| {
+        environment
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.into())
+    })
+}
+
+#[track_caller]
+fn serve(args: &[&str], environment: &[(&str, &str)]) -> Serve {
+    let args: Vec<_> = ["serve"].iter().chain(args).copied().collect();
+    match run(&args, environment) {
+        Ok(Command::Serve(serve)) => *serve,
+        other => panic!("{args:?} {environment:?}: {other:?}"),
+    }
+}
+
+/// The report of a refused command line.
+#[track_caller]
+fn refused(args: &[&str], environment: &[(&str, &str)]) -> String {
+    let args: Vec<_> = ["serve"].iter().chain(args).copied().collect();
+    let exit = run(&args, environment).expect_err("is refused");
+    assert_eq!(
+        (exit.stream, exit.status),
+        (Stream::Stderr, 2),
+        "{}",
+        exit.text
+    );
+    exit.text
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp {
+        host: host.to_string(),
+        port,
+    }
+}
+
+fn given(password: &str) -> Password {
+    Password::Given(Secret::new(password))
+}
+
+#[test]
+fn defaults() {
+    let serve = serve(&[], &[]);
+    assert_eq!(serve.listen.to_string(), "[::]:8080");
+    assert_eq!(serve.admin_listen.to_string(), "[::]:9090");
+    assert!(serve.listen_defaulted && serve.admin_listen_defaulted);
+    for set in [&serve.read, &serve.write] {
+        let plain = Endpoint {
+            address: tcp("localhost", 6379),
+            username: None,
+            password: Password::None,
+            database: 0,
+            tls: None,
+        };
+        assert_eq!(set.endpoint, plain);
+        assert_eq!(set.connections, 1);
+        assert_eq!(set.connect_timeout, Duration::from_secs(5));
+        assert_eq!(set.stall_timeout, Duration::from_millis(800));
+        assert_eq!(set.ping_interval, Duration::from_secs(1));
+        assert_eq!(set.max_in_flight, 8192);
+    }
+    assert_eq!(
+        (serve.read_mode, serve.read_role),
+        (ReadMode::Batch, ReadRole::Any)
+    );
+    assert_eq!(serve.request_timeout, Duration::from_millis(400));
+    assert_eq!(serve.max_body, 4096);
+    assert_eq!(serve.redis_wait, Some(Duration::from_secs(300)));
+    assert_eq!((serve.workers, serve.pin), (None, false));
+    assert_eq!(serve.drain_delay, Duration::from_secs(5));
+    assert_eq!(serve.drain_timeout, Duration::from_secs(10));
+    assert!(serve.warnings.is_empty());
+}
+
+#[test]
+fn every_flag_reaches_its_option() {
+    let serve = serve(
+        &[
+            "--listen=127.0.0.1:1",
+            "--admin-listen=:2",
+            "--read-connections=2",
+            "--write-connections=3",
+            "--read-mode=direct",
+            "--read-role=replica",
+            "--request-timeout=1s",
+            "--max-body=16k",
+            "--redis-wait=0s",
+            "--connect-timeout=2s",
+            "--ping-interval=3s",
+            "--max-in-flight=4",
+            "--workers=5",
+            "--pin",
+            "--drain-delay=0s",
+            "--drain-timeout=6s",
+        ],
+        &[],
+    );
+    assert_eq!(
+        (serve.listen.to_string().as_str(), serve.listen_defaulted),
+        ("127.0.0.1:1", false)
+    );
+    assert_eq!(serve.admin_listen.to_string(), "[::]:2");
+    assert!(serve.admin_listen_defaulted);
+    assert_eq!((serve.read.connections, serve.write.connections), (2, 3));
+    assert_eq!(
+        (serve.read_mode, serve.read_role),
+        (ReadMode::Direct, ReadRole::Replica)
+    );
+    assert_eq!(serve.request_timeout, Duration::from_secs(1));
+    assert_eq!(serve.max_body, 16 << 10);
+    assert_eq!(serve.redis_wait, None);
+    for set in [&serve.read, &serve.write] {
+        assert_eq!(set.connect_timeout, Duration::from_secs(2));
+        assert_eq!(set.stall_timeout, Duration::from_secs(2));
+        assert_eq!(set.ping_interval, Duration::from_secs(3));
+        assert_eq!(set.max_in_flight, 4);
+    }
+    assert_eq!((serve.workers, serve.pin), (NonZeroUsize::new(5), true));
+    assert_eq!(
+        (serve.drain_delay, serve.drain_timeout),
+        (Duration::ZERO, Duration::from_secs(6))
+    );
+}
+
+#[test]
+fn role_flag_then_role_variable_then_flag_then_variable_for_both() {
+    let flags = ["--read-redis-addr=a:1", "--redis-addr=c:1"];
+    let variables = [("REDIS_ADDR_READ", "b:1"), ("REDIS_ADDR", "d:1")];
+    fn check(flags: &[&str], variables: &[(&str, &str)], expected: &str) {
+        let address = serve(flags, variables).read.endpoint.address;
+        assert_eq!(address.to_string(), expected, "{flags:?} {variables:?}");
+    }
+    check(&flags, &variables, "a:1");
+    check(&flags[1..], &variables, "b:1");
+    check(&flags[1..], &variables[1..], "c:1");
+    check(&[], &variables[1..], "d:1");
+    check(&[], &[], "localhost:6379");
+    // The other role is not touched by it.
+    assert_eq!(
+        serve(&flags[..1], &[]).write.endpoint.address,
+        tcp("localhost", 6379)
+    );
+}
+
+#[test]
+fn each_setting_of_a_role_falls_back_on_its_own() {
+    let serve = serve(
+        &[
+            "--redis-addr=naive:1",
+            "--redis-user=u",
+            "--write-redis-addr=master:2",
+        ],
+        &[
+            ("REDIS_PASS", "p"),
+            ("REDIS_USER_WRITE", "w"),
+            ("REDIS_PASS_READ", ""),
+        ],
+    );
+    let read = serve.read.endpoint;
+    assert_eq!(
+        (read.address, read.username.as_deref()),
+        (tcp("naive", 1), Some("u"))
+    );
+    assert_eq!(
+        read.password,
+        Password::None,
+        "an empty one of the role means none"
+    );
+    let write = serve.write.endpoint;
+    assert_eq!(
+        (write.address, write.username.as_deref()),
+        (tcp("master", 2), Some("w"))
+    );
+    assert_eq!(write.password, given("p"));
+}
+
+#[test]
+fn credentials_of_a_url_stay_with_its_address() {
+    fn check(args: &[&str], user: Option<&str>, password: Password) {
+        let endpoint = serve(args, &[]).read.endpoint;
+        assert_eq!(endpoint.username.as_deref(), user, "{args:?}");
+        assert_eq!(endpoint.password, password, "{args:?}");
+    }
+    check(&["--redis-addr=redis://u:p@h"], Some("u"), given("p"));
+    check(
+        &["--redis-addr=redis://u:p@h", "--read-redis-addr=r:1"],
+        None,
+        Password::None,
+    );
+    check(
+        &["--read-redis-addr=redis://u:p@h", "--redis-pass=b"],
+        Some("u"),
+        given("p"),
+    );
+    check(
+        &["--redis-addr=redis://u:p@h", "--read-redis-pass=r"],
+        Some("u"),
+        given("r"),
+    );
+    check(
+        &["--redis-addr=redis://u:p@h", "--read-redis-pass="],
+        Some("u"),
+        Password::None,
+    );
+    check(
+        &["--redis-addr=redis://u@h", "--redis-pass=p"],
+        Some("u"),
+        given("p"),
+    );
+    check(
+        &[
+            "--read-redis-addr=unix:///s",
+            "--read-redis-user=u",
+            "--read-redis-pass-file=f",
+        ],
+        Some("u"),
+        Password::File("f".into()),
+    );
+}
+
+#[test]
+fn tls_is_on_by_scheme_flag_or_variable() {
+    fn check(args: &[&str], environment: &[(&str, &str)], read: bool, write: bool) {
+        let serve = serve(args, environment);
+        let tls = (
+            serve.read.endpoint.tls.is_some(),
+            serve.write.endpoint.tls.is_some(),
+        );
+        assert_eq!(tls, (read, write), "{args:?} {environment:?}");
+    }
+    check(&["--redis-tls"], &[], true, true);
+    check(&["--write-redis-addr=rediss://h"], &[], false, true);
+    check(&["--write-redis-tls"], &[], false, true);
+    check(&[], &[("REDIS_TLS", "true")], true, true);
+    check(
+        &[],
+        &[("REDIS_TLS", "true"), ("REDIS_TLS_READ", "false")],
+        false,
+        true,
+    );
+    check(
+        &["--redis-tls=false"],
+        &[("REDIS_TLS", "true")],
+        false,
+        false,
+    );
+    check(
+        &["--redis-tls", "--read-redis-addr=unix:///s"],
+        &[],
+        false,
+        true,
+    );
+    check(
+        &["--write-redis-addr=rediss://h", "--write-redis-tls=false"],
+        &[],
+        false,
+        true,
+    );
+}
+
+#[test]
+fn tls_options_reach_their_role() {
+    let args = [
+        "--redis-tls",
+        "--redis-ca-file=ca",
+        "--redis-server-name=both.example",
+        "--redis-cert-file=cert",
+        "--redis-key-file=key",
+        "--read-redis-server-name=read.example",
+        "--write-redis-ca-file=",
+    ];
+    let serve = serve(
+        &args,
+        &[
+            ("REDIS_CERT_FILE_READ", "rcert"),
+            ("REDIS_KEY_FILE_READ", "rkey"),
+        ],
+    );
+    let read = TlsOptions {
+        ca_file: Some("ca".into()),
+        cert_file: Some("rcert".into()),
+        key_file: Some("rkey".into()),
+        server_name: Some("read.example".into()),
+    };
+    let write = TlsOptions {
+        ca_file: None,
+        cert_file: Some("cert".into()),
+        key_file: Some("key".into()),
+        server_name: Some("both.example".into()),
+    };
+    assert_eq!(serve.read.endpoint.tls, Some(read));
+    assert_eq!(serve.write.endpoint.tls, Some(write));
+    assert!(serve.warnings.is_empty(), "{:?}", serve.warnings);
+}
+
+#[test]
+fn a_password_on_the_command_line_is_warned_about() {
+    fn check(args: &[&str], environment: &[(&str, &str)], expected: &[&str]) {
+        let warnings = serve(args, environment).warnings;
+        assert_eq!(warnings.len(), expected.len(), "{args:?}: {warnings:?}");
+        for (warning, names) in warnings.iter().zip(expected) {
+            assert!(
+                names.split(' ').all(|name| warning.contains(name)),
+                "{warning}"
+            );
+            assert!(!warning.contains("hunter2"), "{warning}");
+        }
+    }
+    check(
+        &["--redis-pass=hunter2"],
+        &[],
+        &["--redis-pass: REDIS_PASS --redis-pass-file"],
+    );
+    check(
+        &["--write-redis-pass=hunter2"],
+        &[],
+        &["--write-redis-pass: REDIS_PASS_WRITE --write-redis-pass-file"],
+    );
+    check(
+        &["--redis-addr=redis://:hunter2@h"],
+        &[],
+        &["--redis-addr: REDIS_PASS"],
+    );
+    check(&["--redis-pass="], &[], &[]);
+    check(
+        &[],
+        &[
+            ("REDIS_PASS", "hunter2"),
+            ("REDIS_ADDR_READ", "redis://:hunter2@h"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn tls_settings_without_tls_are_warned_about() {
+    fn check(args: &[&str], expected: usize) {
+        let warnings = serve(args, &[]).warnings;
+        assert_eq!(warnings.len(), expected, "{args:?}: {warnings:?}");
+    }
+    check(&["--write-redis-ca-file=ca"], 1);
+    check(&["--redis-ca-file=ca"], 1);
+    check(&["--redis-ca-file=ca", "--write-redis-tls"], 0);
+    check(&["--write-redis-server-name=n", "--read-redis-tls"], 1);
+}
+
+#[test]
+fn all_wrong_values_are_named_at_once() {
+    let text = refused(
+        &[
+            "--listen=localhost:1",
+            "--request-timeout=soon",
+            "--workers=0",
+            "--read-mode=fast",
+            "--max-body=4KB",
+            "--read-redis-addr=nowhere",
+            "--write-redis-cert-file=cert",
+            "--connect-timeout=0s",
+        ],
+        &[
+            ("DRAIN_DELAY", "5"),
+            ("PIN", "yes"),
+            ("REDIS_TLS_WRITE", ""),
+            ("REDIS_ADDR_WRITE", ""),
+            ("MAX_IN_FLIGHT", "0"),
+            ("REDIS_SERVER_NAME", "a b"),
+        ],
+    );
+    let expected = [
+        "--listen: \"localhost:1\" is wrong; expected IP:port",
+        "--request-timeout: \"soon\" is wrong; expected a duration",
+        "--workers: \"0\" is wrong; expected a whole number from 1",
+        "--read-mode: \"fast\" is wrong; expected batch or direct",
+        "--max-body: \"4KB\" is wrong; expected bytes",
+        "--read-redis-addr: \"nowhere\" has no port; expected host:port",
+        "--write-redis-cert-file: has no key; give --write-redis-key-file too",
+        "--connect-timeout: \"0s\" is wrong; expected a duration above zero",
+        "DRAIN_DELAY (environment): \"5\" is wrong; expected a duration",
+        "PIN (environment): \"yes\" is wrong; expected true or false",
+        "REDIS_TLS_WRITE (environment): \"\" is wrong; expected true or false",
+        "REDIS_ADDR_WRITE (environment): \"\" is empty; expected host:port",
+        "MAX_IN_FLIGHT (environment): \"0\" is wrong; expected a whole number from 1",
+        "REDIS_SERVER_NAME (environment): \"a b\" is wrong; expected a DNS name",
+    ];
+    for line in expected {
+        assert_eq!(text.matches(line).count(), 1, "{line}\n{text}");
+    }
+    assert!(
+        text.starts_with(&format!("error: {} values are wrong:\n", expected.len())),
+        "{text}"
+    );
+}
+
+#[test]
+fn contradictions_are_refused_by_name() {
+    fn check(args: &[&str], environment: &[(&str, &str)], names: &[&str]) {
+        let text = refused(args, environment);
+        assert!(
+            names.iter().all(|name| text.contains(name)),
+            "{args:?}: {text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    check(
+        &["--redis-pass=hunter2", "--redis-pass-file=f"],
+        &[],
+        &["--redis-pass and --redis-pass-file"],
+    );
+    check(
+        &["--read-redis-pass-file=f"],
+        &[("REDIS_PASS_READ", "hunter2")],
+        &["REDIS_PASS_READ (environment) and --read-redis-pass-file"],
+    );
+    check(
+        &["--redis-addr=redis://:hunter2@h", "--redis-pass=hunter2"],
+        &[],
+        &["--redis-addr: has a password", "--redis-pass"],
+    );
+    check(
+        &["--redis-addr=redis://u@h", "--redis-user=v"],
+        &[],
+        &["--redis-user"],
+    );
+    check(
+        &["--redis-key-file=f"],
+        &[],
+        &["--redis-key-file", "--redis-cert-file"],
+    );
+    check(
+        &[
+            "--redis-cert-file=c",
+            "--redis-key-file=k",
+            "--read-redis-cert-file=c",
+        ],
+        &[],
+        &["--read-redis-cert-file", "--read-redis-key-file"],
+    );
+    check(
+        &["--read-redis-addr=unix:///s", "--read-redis-tls"],
+        &[],
+        &["--read-redis-tls"],
+    );
+    check(
+        &["--redis-addr=unix:///s", "--redis-tls"],
+        &[],
+        &["--redis-tls"],
+    );
+    check(
+        &["--listen=:1", "--admin-listen=:1"],
+        &[],
+        &["--listen and --admin-listen"],
+    );
+    check(&["--pin", "--pin"], &[], &["--pin is given twice"]);
+    check(&["--redis-pass"], &[], &["--redis-pass needs a value"]);
+    check(
+        &["--redis-pas=hunter2"],
+        &[],
+        &["--redis-pas is no flag here", "--redis-pass?"],
+    );
+    check(
+        &["--redis-pass", "my", "hunter2"],
+        &[],
+        &["belongs to no flag"],
+    );
+    check(&["-xhunter2"], &[], &[]);
+}
+
+#[test]
+fn the_other_subcommands() {
+    let hello = run(&["helloworld"], &[("WORKERS", "2")]).expect("is right");
+    let Command::HelloWorld(hello) = hello else {
+        panic!("{hello:?}")
+    };
+    assert_eq!(
+        (hello.listen.to_string().as_str(), hello.admin_listen),
+        ("[::]:8080", None)
+    );
+    assert_eq!(hello.workers, NonZeroUsize::new(2));
+    let hello = run(&["helloworld", "--admin-listen=:9090"], &[]).expect("is right");
+    let Command::HelloWorld(hello) = hello else {
+        panic!("{hello:?}")
+    };
+    assert_eq!(hello.admin_listen.map(|address| address.port()), Some(9090));
+
+    let local = run(
+        &["local", "--redis-server=/opt/valkey"],
+        &[("LISTEN", ":1")],
+    )
+    .expect("is right");
+    let Command::Local(local) = local else {
+        panic!("{local:?}")
+    };
+    assert_eq!(
+        (local.listen.to_string().as_str(), local.listen_defaulted),
+        ("[::]:1", false)
+    );
+    assert_eq!(local.admin_listen.to_string(), "127.0.0.1:9090");
+    assert!(local.admin_listen_defaulted);
+    assert_eq!(local.redis_server, Some("/opt/valkey".into()));
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["-V"],
+        &["--version"],
+        &["serve", "--help"],
+    ] {
+        let exit = run(args, &[]).expect_err("there is nothing to run");
+        assert_eq!((exit.stream, exit.status), (Stream::Stdout, 0), "{args:?}");
+        assert!(!exit.text.is_empty());
+    }
+    let exit = run(&[], &[]).expect_err("there is nothing to run");
+    assert_eq!((exit.stream, exit.status), (Stream::Stderr, 2));
+    assert!(exit.text.contains("helloworld"));
+}

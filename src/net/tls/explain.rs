@@ -3,6 +3,7 @@
 //! Told apart by rustls' enums, never by texts, which change with its versions.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls::pki_types::{ServerName, UnixTime};
@@ -16,7 +17,8 @@ const MAX_NAMES: usize = 8;
 /// Says why a handshake failed, and the cure.
 ///
 /// With TLS 1.3 a server refuses *our* certificate only after the handshake has ended for us
-/// (RFC 8446 §4.4.2.4), so the error of the first read belongs here too.
+/// (RFC 8446 §4.4.2.4), so the error of the first read belongs here too. So does a deadline that
+/// passed, as [`io::ErrorKind::TimedOut`]: a Redis port without TLS is silent.
 pub fn explain(error: &io::Error, endpoint_host: &str, options: &TlsOptions) -> String {
     let tls = error
         .get_ref()
@@ -30,6 +32,9 @@ pub fn explain(error: &io::Error, endpoint_host: &str, options: &TlsOptions) -> 
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted,
         ) => format!("the server closed the connection within it; perhaps {SPEAKS_NO_TLS}"),
+        // A Redis port without TLS takes our greeting for the beginning of a line (it has a zero
+        // byte before any newline) and waits in silence for the rest.
+        (None, io::ErrorKind::TimedOut) => format!("no answer in time; perhaps {SPEAKS_NO_TLS}"),
         (None, _) => error.to_string(),
     };
     format!("TLS handshake with {endpoint_host} failed: {reason}")
@@ -70,66 +75,73 @@ const UPDATE_CIPHERS: &str = "allow current ones in its tls-ciphers and tls-ciph
 /// We don't accept the server's certificate.
 fn certificate(error: &CertificateError, host: &str, options: &TlsOptions) -> String {
     match error {
-        CertificateError::UnknownIssuer => match &options.ca_file {
-            Some(path) => format!(
-                "no CA in {} issued the server's certificate: give the CA that did by --redis-ca-file \
-                 (or that of the role), and have the server send its intermediate certificates",
-                path.display()
-            ),
-            None => "no public CA (built-in Mozilla roots) issued the server's certificate: give its \
-                     own CA by --redis-ca-file (or that of the role)"
-                .to_string(),
-        },
-        CertificateError::BadSignature => {
-            let roots = match &options.ca_file {
-                Some(path) => path.display().to_string(),
-                None => "the built-in Mozilla roots".to_string(),
-            };
-            format!(
-                "the server's certificate names a CA of {roots} but another key signed it: the CA was \
-                 made anew under its old name, or the certificate itself has that name; give the \
-                 current CA by --redis-ca-file, and CA and certificate different names"
-            )
-        }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            not_valid_for(&text(expected), presented)
-        }
+        CertificateError::UnknownIssuer => unknown_issuer(options),
+        CertificateError::BadSignature => wrong_key(options),
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => not_valid_for(&text(expected), presented),
         CertificateError::NotValidForName => {
             not_valid_for(options.server_name.as_deref().unwrap_or(host), &[])
         }
-        CertificateError::ExpiredContext { time, not_after } => format!(
-            "the server's certificate expired {} ago: renew it, and have the server load it; or set \
-             this machine's clock",
-            between(*not_after, *time)
-        ),
-        CertificateError::Expired => {
-            "the server's certificate has expired: renew it, and have the server load it".to_string()
+        CertificateError::ExpiredContext { time, not_after } => {
+            let ago = between(*not_after, *time);
+            format!("the server's certificate expired {ago} ago: {RENEW}")
         }
-        CertificateError::NotValidYetContext { time, not_before } => format!(
-            "the server's certificate is not valid before {} from now: set the clock of this machine, \
-             or of the one that issued it",
-            between(*time, *not_before)
-        ),
-        CertificateError::NotValidYet => "the server's certificate is not valid yet: set the clock of \
-             this machine, or of the one that issued it"
-            .to_string(),
+        CertificateError::Expired => format!("the server's certificate has expired: {RENEW}"),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            let wait = between(*time, *not_before);
+            format!("the server's certificate is not valid before {wait} from now: {SET_CLOCK}")
+        }
+        CertificateError::NotValidYet => {
+            format!("the server's certificate is not valid yet: {SET_CLOCK}")
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "the server's certificate is for another purpose: issue one with the extended key usage \
-             serverAuth"
+            "the server's certificate is for another purpose: \
+             issue one with the extended key usage serverAuth"
                 .to_string()
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
-            Some(webpki::Error::CaUsedAsEndEntity) => "this certificate is its own CA: issue a leaf \
-                 certificate from it for the server, and trust the CA alone"
-                .to_string(),
-            Some(webpki::Error::UnsupportedCertVersion) => "the server's certificate is not of X.509 \
-                 version 3: issue it anew with extensions (openssl x509 -req needs -extfile with a \
-                 subjectAltName)"
-                .to_string(),
+            Some(webpki::Error::CaUsedAsEndEntity) => CA_AS_LEAF.to_string(),
+            Some(webpki::Error::UnsupportedCertVersion) => NOT_VERSION_3.to_string(),
             _ => format!("the server's certificate is refused ({other}): issue another"),
         },
         error => format!("the server's certificate is refused ({error}): issue another"),
     }
+}
+
+const RENEW: &str = "renew it and have the server load it, or set the clock of this machine";
+const SET_CLOCK: &str = "set the clock of this machine, or of the one that issued it";
+const CA_AS_LEAF: &str = "this certificate is its own CA: \
+    issue a leaf certificate from it for the server, and trust the CA alone";
+const NOT_VERSION_3: &str = "the server's certificate is not of X.509 version 3: \
+    issue it anew with extensions (openssl x509 -req needs -extfile with a subjectAltName)";
+
+fn unknown_issuer(options: &TlsOptions) -> String {
+    match &options.ca_file {
+        Some(path) => format!(
+            "no CA in {} issued the server's certificate: give the CA that did by \
+             --redis-ca-file (or that of the role), and have the server send its intermediate \
+             certificates",
+            path.display()
+        ),
+        None => "no public CA (built-in Mozilla roots) issued the server's certificate: \
+                 give its own CA by --redis-ca-file (or that of the role)"
+            .to_string(),
+    }
+}
+
+/// The issuer's name is known, but not its key.
+fn wrong_key(options: &TlsOptions) -> String {
+    let roots = match &options.ca_file {
+        Some(path) => path.display().to_string(),
+        None => "the built-in Mozilla roots".to_string(),
+    };
+    format!(
+        "the server's certificate names a CA of {roots}, but another key signed it: \
+         the CA was made anew under its old name, or the certificate itself has that name; \
+         give the current CA by --redis-ca-file, and CA and certificate different names"
+    )
 }
 
 fn not_valid_for(expected: &str, presented: &[String]) -> String {
@@ -149,24 +161,28 @@ fn not_valid_for(expected: &str, presented: &[String]) -> String {
         names.push("…".to_string());
     }
     format!(
-        "the server's certificate is not for {expected} but for {}: connect to such a name, or give \
-         it by --redis-server-name (or that of the role)",
+        "the server's certificate is not for {expected} but for {}: \
+         connect to such a name, or give it by --redis-server-name (or that of the role)",
         names.join(", ")
     )
 }
 
-/// A name as rustls shows it, `DnsName("a")` or `IpAddress(127.0.0.1)`, without its wrapping.
+/// A name as rustls shows it, `DnsName("a")` or `IpAddress(0::1)`, in its usual form.
 fn plain_name(name: &str) -> String {
     let inner = name
         .split_once('(')
         .and_then(|(_, rest)| rest.strip_suffix(')'))
         .unwrap_or(name);
-    inner.trim_matches('"').escape_debug().to_string()
+    let inner = inner.trim_matches('"');
+    match inner.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => inner.escape_debug().to_string(),
+    }
 }
 
 fn text(name: &ServerName<'_>) -> String {
     match name {
-        ServerName::IpAddress(address) => std::net::IpAddr::from(*address).to_string(),
+        ServerName::IpAddress(address) => IpAddr::from(*address).to_string(),
         name => name.to_str().into_owned(),
     }
 }
@@ -187,8 +203,8 @@ fn refused(alert: AlertDescription, options: &TlsOptions) -> String {
         // Before TLS 1.3 this one is also how a missing client certificate is told.
         AlertDescription::HandshakeFailure if options.cert_file.is_none() => format!(
             "the server broke off: it demands a client certificate (give --redis-cert-file and \
-             --redis-key-file, or set its tls-auth-clients to no), or it has no cipher in common with \
-             us ({UPDATE_CIPHERS})"
+             --redis-key-file, or set its tls-auth-clients to no), or it has no cipher in common \
+             with us ({UPDATE_CIPHERS})"
         ),
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
             format!("the server has no cipher in common with us: {UPDATE_CIPHERS}")

@@ -1,0 +1,85 @@
+//! The command line as clap sees it: texts in, texts out, and `--help`.
+//!
+//! clap takes every value as raw text, and doesn't look at the environment: checking is left to
+//! [`super::values`], which names all wrong values at once where clap would stop at the first.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use super::flags::{Flag, SUBCOMMANDS, Subcommand, variable};
+
+const SERVE_RULES: &str = "\
+Which value counts:
+  A role's own flag, then its variable (REDIS_…_READ, REDIS_…_WRITE), then the flag for both roles
+  (--redis-…), then its variable (REDIS_…), then the default. So a role's variable beats the flag
+  for both roles. User and password of a URL count as given for the role whose address it is. An
+  empty user, password, file or name means none, also where both roles have one.";
+
+const FORMS: &str = "\
+Forms:
+  Durations are a whole number and ms, s, m or h, up to 24h; 0s turns a limit off where that makes
+  sense. Sizes are bytes, or end in k or KiB (1,024 bytes), m or MiB. Bare flags take true or false
+  in the environment.";
+
+/// The whole command line.
+pub(super) fn command() -> Command {
+    Command::new("redis-api")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A read API over Redis that scales with its pods")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .max_term_width(100)
+        .subcommands(SUBCOMMANDS.iter().map(subcommand))
+}
+
+fn subcommand(sub: &'static Subcommand) -> Command {
+    let rules = match sub.name {
+        "serve" => format!("{SERVE_RULES}\n\n{FORMS}"),
+        _ => FORMS.to_string(),
+    };
+    let mut command = Command::new(sub.name)
+        .about(sub.about)
+        .after_long_help(rules);
+    for group in sub.groups {
+        command = command
+            .next_help_heading(group.heading)
+            .args(group.flags.iter().map(arg));
+    }
+    command
+}
+
+fn arg(flag: &'static Flag) -> Arg {
+    let arg = Arg::new(flag.name)
+        .long(flag.name)
+        .action(ArgAction::Set)
+        .value_parser(value_parser!(OsString));
+    let default = flag
+        .default
+        .map(|default| format!(" [default: {default}]"))
+        .unwrap_or_default();
+    let env = variable(flag.name);
+    let help = format!("{}{default}", flag.help);
+    let long = format!("{}. {}{default} [env: {env}]", flag.help, flag.why);
+    let arg = arg.help(help).long_help(long.replace("  ", " "));
+    if flag.value.is_empty() {
+        // `--tls`, and `--tls=false` to undo what the environment says.
+        arg.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("BOOL")
+    } else {
+        arg.value_name(flag.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+}
