@@ -174,8 +174,8 @@ impl Decoder {
             let end = match self.bulk {
                 Some(bulk) => self.bulk_end(buf, bulk)?,
                 None => match self.line(buf)? {
-                    Some((kind, line, end)) => match self.header(kind, line, end)? {
-                        Header::Leaf => Some(end),
+                    Some(line) => match self.header(line)? {
+                        Header::Leaf => Some(line.end),
                         Header::Opened => continue,
                     },
                     None => None,
@@ -188,13 +188,13 @@ impl Decoder {
         }
     }
 
-    /// The type byte of the current element, its line, and where the line ends after its CRLF.
+    /// The line that the current element starts with, once it is there.
     ///
     /// Neither CR nor LF may stand inside a line, as the specification says of [simple strings]:
     /// the first of them has to be the CR of the CRLF that ends it.
     ///
     /// [simple strings]: https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-strings
-    fn line<'b>(&mut self, buf: &'b [u8]) -> Result<Option<(u8, &'b [u8], usize)>, DecodeError> {
+    fn line<'b>(&mut self, buf: &'b [u8]) -> Result<Option<Line<'b>>, DecodeError> {
         let Some(&kind) = buf.get(self.item) else {
             return Ok(None);
         };
@@ -219,8 +219,9 @@ impl Decoder {
         self.searched = cr;
         match buf.get(cr..) {
             Some([b'\r', b'\n', ..]) => {
-                let line = buf.get(start..cr).unwrap_or_default();
-                Ok(Some((kind, line, cr + CRLF.len())))
+                let text = buf.get(start..cr).unwrap_or_default();
+                let end = cr + CRLF.len();
+                Ok(Some(Line { kind, text, end }))
             }
             Some([b'\r']) => Ok(None),
             _ => Err(DecodeError::LineEnd),
@@ -256,24 +257,26 @@ impl Decoder {
     }
 
     /// Validates the line of an element and takes up what it announces.
-    fn header(&mut self, kind: u8, line: &[u8], end: usize) -> Result<Header, DecodeError> {
-        self.examine(line.len());
-        self.check_reply_len(end)?;
-        let (valid, error) = match kind {
+    fn header(&mut self, line: Line<'_>) -> Result<Header, DecodeError> {
+        let text = line.text;
+        self.examine(text.len());
+        self.check_reply_len(line.end)?;
+        let (valid, error) = match line.kind {
             b'+' | b'-' => return Ok(Header::Leaf),
-            b':' => (number::integer(line).is_some(), DecodeError::Integer),
-            b',' => (number::is_double(line), DecodeError::Double),
-            b'(' => (number::is_big_number(line), DecodeError::BigNumber),
-            b'#' => (matches!(line, b"t" | b"f"), DecodeError::Boolean),
-            b'_' => (line.is_empty(), DecodeError::Null),
-            _ => return self.announced(kind, line, end),
+            b':' => (number::integer(text).is_some(), DecodeError::Integer),
+            b',' => (number::is_double(text), DecodeError::Double),
+            b'(' => (number::is_big_number(text), DecodeError::BigNumber),
+            b'#' => (matches!(text, b"t" | b"f"), DecodeError::Boolean),
+            b'_' => (text.is_empty(), DecodeError::Null),
+            _ => return self.announced(line),
         };
         if valid { Ok(Header::Leaf) } else { Err(error) }
     }
 
     /// Takes up an announced length or count.
-    fn announced(&mut self, kind: u8, line: &[u8], end: usize) -> Result<Header, DecodeError> {
-        match (kind, number::length(line)) {
+    fn announced(&mut self, line: Line<'_>) -> Result<Header, DecodeError> {
+        let Line { kind, text, end } = line;
+        match (kind, number::length(text)) {
             (_, Some(Length::Streamed)) => Err(DecodeError::Streamed(kind)),
             // https://redis.io/docs/latest/develop/reference/protocol-spec/#null-bulk-strings
             // https://redis.io/docs/latest/develop/reference/protocol-spec/#null-arrays
@@ -384,6 +387,17 @@ impl Decoder {
     #[cfg(not(test))]
     #[inline(always)]
     fn examine(&mut self, _bytes: usize) {}
+}
+
+/// The line at the start of an element, whole.
+#[derive(Clone, Copy)]
+struct Line<'b> {
+    /// The type byte.
+    kind: u8,
+    /// What stands between it and the CRLF.
+    text: &'b [u8],
+    /// Where the line ends, after its CRLF.
+    end: usize,
 }
 
 /// What a line turned out to be.

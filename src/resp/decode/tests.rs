@@ -483,6 +483,16 @@ fn replies_in_a_row_and_what_is_missing() {
 }
 
 #[test]
+fn each_reply_has_its_own_limits() {
+    let mut decoder = Decoder::new(TIGHT);
+    let full = b"*1\r\n*1\r\n*6\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n";
+    for turn in 0..3 {
+        let len = decoder.decode(full).map(|it| it.map(|it| it.len));
+        assert_eq!(len, Ok(Some(full.len())), "turn {turn}");
+    }
+}
+
+#[test]
 fn a_buffer_that_shrank_is_waited_for() {
     let mut decoder = Decoder::new(Limits::default());
     assert_eq!(decoder.decode(b"*2\r\n:1\r\n+abcdef"), Ok(None));
@@ -533,4 +543,26 @@ fn cost_is_linear_however_the_bytes_arrive() {
             );
         }
     }
+}
+
+#[test]
+fn waiting_costs_nothing_by_the_length_of_what_is_there() {
+    let check = |input: &[u8]| {
+        let mut decoder = Decoder::new(Limits::default());
+        assert_eq!(decoder.decode(input), Ok(None));
+        let before = decoder.examined;
+        for _ in 0..100 {
+            assert_eq!(decoder.decode(input), Ok(None));
+        }
+        let again = decoder.examined - before;
+        assert!(
+            again <= 200,
+            "{again} bytes in 100 calls: {}",
+            input.escape_ascii()
+        );
+    };
+    check(&[b"+".as_slice(), &[b'x'; 1_000]].concat());
+    check(&[b"+".as_slice(), &[b'x'; 1_000], b"\r"].concat());
+    check(&[b"$1001\r\n".as_slice(), &[b'x'; 1_000]].concat());
+    check(&[b"*1001\r\n".as_slice(), &b":1\r\n".repeat(1_000)].concat());
 }
