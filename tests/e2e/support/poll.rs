@@ -47,6 +47,7 @@ impl<T, E: Debug> Attempt for Result<T, E> {
 /// # Panics
 /// When `timeout` has passed; the message has `what` and the last attempt's reason.
 #[track_caller]
+#[expect(clippy::disallowed_methods, reason = "the one place where tests sleep")]
 pub fn eventually<A: Attempt>(
     timeout: Duration,
     what: &str,

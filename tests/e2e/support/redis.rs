@@ -343,7 +343,7 @@ fn run(command: &mut Command, timeout: Duration) -> Result<Output, String> {
         .spawn()
         .map_err(|error| format!("can't start {:?}: {error}", command.get_program()))?;
     let pid = Pid::from_raw(child.id().try_into().map_err(|_| "process id")?);
-    let (done, output) = mpsc::channel();
+    let (done, output) = mpsc::sync_channel(1);
     let waiter = thread::spawn(move || {
         // The receiver is gone only after a timeout, when nobody wants the output.
         let _ = done.send(child.wait_with_output());
