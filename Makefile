@@ -1,0 +1,44 @@
+# Every target is one command on a fresh machine: what is missing is installed first.
+# `## text` after a target is its line in `make help`.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# A Rust that `make setup` has just installed is not on the caller's PATH yet; one that is there wins.
+CARGO_HOME ?= $(HOME)/.cargo
+export PATH := $(PATH):$(CARGO_HOME)/bin
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: setup ## Run the whole rig on this machine: TLS master, replica and API; Ctrl-C ends it
+	@cargo build --release --locked
+	@exec target/release/redis-api local
+
+.PHONY: test
+test: setup ## Run all tests, those with real Redis servers included
+	cargo test --locked
+
+.PHONY: bench
+bench: setup ## Run the benchmarks
+	cargo bench --locked
+
+.PHONY: lint
+lint: setup ## Check formatting and lints
+	scripts/lint.sh
+
+.PHONY: setup
+setup: ## Install what is missing: Redis, a C compiler, Rust
+	@scripts/setup.sh
+
+.PHONY: ci
+ci: lint test slow ## Everything that must pass before a merge
+
+# What is too slow for every `make test`.
+.PHONY: slow
+slow: setup
+	cargo bench --locked --no-run
+	@if [ -x scripts/fuzz-smoke.sh ]; then scripts/fuzz-smoke.sh; fi

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Formatting and lints, warnings counted as errors. A tool that this toolchain lacks is named aloud
+# and left out, so that a machine without it can still run the rest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+skip() { printf 'lint: NOT CHECKED: %s\n' "$*" >&2; }
+
+if cargo fmt --version >/dev/null 2>&1; then
+  cargo fmt --all --check
+else
+  skip "formatting, since rustfmt is missing (rustup component add rustfmt)"
+fi
+
+if cargo clippy --version >/dev/null 2>&1; then
+  cargo clippy --locked --all-targets -- -D warnings
+else
+  skip "lints, since clippy is missing (rustup component add clippy)"
+fi
+
+if command -v shellcheck >/dev/null 2>&1; then
+  shellcheck scripts/*.sh .ci/run
+else
+  skip "shell scripts, since shellcheck is missing (apt-get install shellcheck)"
+fi

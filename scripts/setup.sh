@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and what is missing: a Redis server with its client, a C
+# compiler, curl, CA certificates, Rust. Says nothing and takes no time when nothing is missing.
+#
+# Packages are installed on Debian and Ubuntu; elsewhere this names what is missing and exits 1.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
+# The same order as in the Makefile: a Rust on the caller's PATH wins.
+PATH=$PATH:$CARGO_HOME/bin
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif has sudo; then
+    sudo "$@"
+  else
+    say "needs root for: $*"
+    say "run it as root, or install sudo"
+    exit 1
+  fi
+}
+
+# redis-server, or valkey-server where the distribution has dropped Redis.
+redis_package() {
+  if [ -n "$(apt-cache madison redis-server 2>/dev/null)" ]; then
+    echo redis-server
+  else
+    echo valkey-server
+  fi
+}
+
+# One word for each thing that is missing.
+missing_tools() {
+  has redis-server || has valkey-server || echo redis
+  has redis-cli || has valkey-cli || echo redis-cli
+  { has cc && has make; } || echo cc
+  # For the installer of Rust and nothing else.
+  if ! has cargo; then
+    has curl || echo curl
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ ! -d /etc/apt ] || echo ca-certificates
+  fi
+}
+
+# The package starts a server on 6379 at once and at each boot: nobody asked for that here.
+silence_service() {
+  local unit
+  for unit in redis-server valkey-server; do
+    if [ -d /run/systemd/system ]; then
+      as_root systemctl disable --now "$unit" >/dev/null 2>&1 || true
+    elif [ -x "/etc/init.d/$unit" ]; then
+      as_root "/etc/init.d/$unit" stop >/dev/null 2>&1 || true
+      as_root update-rc.d "$unit" disable >/dev/null 2>&1 || true
+    fi
+  done
+}
+
+install_packages() {
+  local tools=("$@") packages=() tool new_server=false
+  say "missing: ${tools[*]}"
+  if ! has apt-get; then
+    say "install them with this system's package manager, then run this again, for example:"
+    say "  macOS:  brew install redis && xcode-select --install"
+    say "  Fedora: sudo dnf install valkey gcc make curl"
+    say "  Arch:   sudo pacman -S valkey gcc make curl"
+    exit 1
+  fi
+  as_root apt-get update -q
+  for tool in "${tools[@]}"; do
+    case $tool in
+      redis)
+        packages+=("$(redis_package)")
+        new_server=true
+        ;;
+      redis-cli) packages+=("$(redis_package | sed 's/server/tools/')") ;;
+      cc) packages+=(build-essential) ;;
+      *) packages+=("$tool") ;;
+    esac
+  done
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${packages[@]}"
+  if $new_server; then silence_service; fi
+}
+
+# Rust: an existing cargo is used if it is new enough, and never changed.
+check_rust() {
+  local wanted have
+  wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+  if ! has cargo; then
+    say "missing: Rust; installing it with rustup into $CARGO_HOME"
+    curl --proto '=https' --tlsv1.2 --silent --show-error --fail https://sh.rustup.rs |
+      sh -s -- -y --quiet --no-modify-path --profile minimal --component clippy --component rustfmt
+    hash -r
+  fi
+  have=$(cargo --version | cut -d' ' -f2)
+  if [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" != "$wanted" ]; then
+    say "$(command -v cargo) is $have, and $wanted or newer is needed"
+    if has rustup; then
+      say "run: rustup update stable"
+    else
+      say "remove it or put a newer one first on PATH; https://rustup.rs installs the latest"
+    fi
+    exit 1
+  fi
+}
+
+# (macOS has bash 3.2, without mapfile.)
+missing=()
+while IFS= read -r tool; do missing+=("$tool"); done < <(missing_tools)
+if [ "${#missing[@]}" -gt 0 ]; then
+  install_packages "${missing[@]}"
+fi
+check_rust

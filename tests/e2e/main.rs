@@ -1,0 +1,8 @@
+//! End-to-end tests: the real binary against real Redis servers, as processes.
+//!
+//! One test binary, so that only one is linked. Each module is a topic; what they share is in
+//! `support`. A missing Redis server is a failure, never a skipped test.
+#![cfg(unix)]
+
+mod rig;
+mod support;

@@ -1,0 +1,270 @@
+//! The real binary as a process.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::http::{Response, request, try_request};
+use super::poll::{PATIENCE, eventually};
+use super::port::free_port;
+use super::process::{Process, describe};
+use super::redis::Redis;
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct Builder {
+    subcommand: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    /// For password files.
+    folder: TempDir,
+}
+
+/// `redis-api` with free ports, as a process. Killed when dropped.
+#[derive(Debug)]
+pub struct Api {
+    process: Process,
+    addr: SocketAddr,
+    admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    _folder: TempDir,
+}
+
+impl Builder {
+    pub fn arg(mut self, arg: impl Into<String>) -> Builder {
+        self.args.push(arg.into());
+        self
+    }
+
+    pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Builder {
+        self.args.extend(args.into_iter().map(String::from));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Builder {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Reads from this server.
+    pub fn read_from(self, redis: &Redis) -> Builder {
+        self.role("read", redis)
+    }
+
+    /// Writes to this server.
+    pub fn write_to(self, redis: &Redis) -> Builder {
+        self.role("write", redis)
+    }
+
+    /// The flags for `role` with address, TLS, CA and password file of `redis`.
+    fn role(mut self, role: &str, redis: &Redis) -> Builder {
+        let mut flag = |name: &str, value: Option<String>| {
+            self.args.push(format!("--{role}-redis-{name}"));
+            self.args.extend(value);
+        };
+        flag("addr", Some(redis.addr().to_string()));
+        if let Some(ca) = redis.ca() {
+            flag("tls", None);
+            flag("ca-file", Some(ca.display().to_string()));
+        }
+        if let Some(password) = redis.password() {
+            let file = self.folder.path().join(format!("{role}-password"));
+            fs::write(&file, format!("{password}\n")).expect("our folder is writable");
+            flag("pass-file", Some(file.display().to_string()));
+        }
+        self
+    }
+
+    /// A file with this text, for flags that name one; it goes with the process.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).expect("our folder is writable");
+        path
+    }
+
+    /// Starts the process; does not wait for it.
+    #[track_caller]
+    pub fn start(self) -> Api {
+        let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (addr, admin) = (listen(free_port()), listen(free_port()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-api"));
+        // Every flag has a variable: nothing of the caller's environment may leak in.
+        command.env_clear();
+        for kept in ["PATH", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = env::var_os(kept) {
+                command.env(kept, value);
+            }
+        }
+        command.arg(&self.subcommand);
+        command.arg("--listen").arg(addr.to_string());
+        command.arg("--admin-listen").arg(admin.to_string());
+        command.args(&self.args).envs(self.env.iter().cloned());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut process = Process::spawn(&mut command);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = process.child().stderr.take().expect("stderr is piped");
+        let lines = Arc::clone(&log);
+        // Ends with the pipe, which the process holds.
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                lines
+                    .lock()
+                    .expect("no thread panics with the log")
+                    .push(line);
+            }
+        });
+        Api {
+            process,
+            addr,
+            admin,
+            log,
+            _folder: self.folder,
+        }
+    }
+}
+
+impl Api {
+    /// `redis-api serve`.
+    pub fn serve() -> Builder {
+        Api::subcommand("serve")
+    }
+
+    /// Another subcommand that takes `--listen` and `--admin-listen`.
+    pub fn subcommand(name: &str) -> Builder {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Builder {
+            subcommand: name.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            folder,
+        }
+    }
+
+    /// Where the API listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where the admin port listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The lines on stderr so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log
+            .lock()
+            .expect("no thread panics with the log")
+            .clone()
+    }
+
+    /// Waits for a line on stderr that has `text`, and gives it.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str, timeout: Duration) -> String {
+        eventually(timeout, &format!("{text:?} in the log"), || {
+            let log = self.log();
+            log.iter()
+                .find(|line| line.contains(text))
+                .cloned()
+                .ok_or_else(|| log.join("\n"))
+        })
+    }
+
+    /// Waits until `/livez` answers `200`.
+    #[track_caller]
+    pub fn wait_live(&mut self, timeout: Duration) {
+        self.wait_probe("/livez", timeout);
+    }
+
+    /// Waits until `/readyz` answers `200`.
+    #[track_caller]
+    pub fn wait_ready(&mut self, timeout: Duration) {
+        self.wait_probe("/readyz", timeout);
+    }
+
+    #[track_caller]
+    fn wait_probe(&mut self, path: &str, timeout: Duration) {
+        let admin = self.admin;
+        eventually(timeout, &format!("200 from {path}"), || {
+            self.check_running();
+            match try_request(admin, "GET", path, &[], b"") {
+                Ok(response) if response.status == 200 => Ok(()),
+                Ok(response) => Err(format!("{} {}", response.status, response.text())),
+                Err(error) => Err(format!("{error}; log:\n{}", self.log().join("\n"))),
+            }
+        });
+    }
+
+    /// # Panics
+    /// When the process has ended; the message has its log.
+    #[track_caller]
+    pub fn check_running(&mut self) {
+        if let Some(status) = self.process.exit_status() {
+            panic!(
+                "redis-api ended: {}; log:\n{}",
+                describe(status),
+                self.log().join("\n")
+            );
+        }
+    }
+
+    /// `GET` on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Response {
+        request(self.addr, "GET", path, &[], b"")
+    }
+
+    /// `POST` on a connection of its own.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &str) -> Response {
+        request(self.addr, "POST", path, &[], body.as_bytes())
+    }
+
+    /// The value of one sample of `/metrics`, named with its labels: `name{a="b"}`.
+    pub fn metric(&self, sample: &str) -> Option<f64> {
+        let response = try_request(self.admin, "GET", "/metrics", &[], b"").ok()?;
+        let text = response.text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))?;
+        value.trim().parse().ok()
+    }
+
+    /// SIGTERM.
+    pub fn term(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
+    /// Waits for the process' end.
+    ///
+    /// # Panics
+    /// When it still runs at the deadline.
+    #[track_caller]
+    pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        self.process.wait_exit(timeout)
+    }
+
+    /// SIGTERM, and waits for the end.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.term();
+        self.wait_exit(PATIENCE)
+    }
+}

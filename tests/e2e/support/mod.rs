@@ -1,0 +1,26 @@
+//! What the end-to-end tests share: certificates, Redis servers, the API as a process, and a raw
+//! HTTP client.
+//!
+//! Everything that is started here ends when its value is dropped, also when a test panics, and
+//! every wait has a deadline whose message says what was awaited. Helpers panic on failure: they
+//! are part of the test.
+// Each helper is for some of the tests, and the tests are written one topic at a time.
+#![allow(dead_code)]
+
+pub mod api;
+pub mod certs;
+pub mod http;
+pub mod poll;
+pub mod port;
+pub mod process;
+pub mod redis;
+
+#[allow(unused_imports)]
+pub use self::{
+    api::Api,
+    certs::{Certs, Pair},
+    http::{Connection, Response, request, try_request},
+    poll::{PATIENCE, eventually},
+    port::free_port,
+    redis::Redis,
+};
