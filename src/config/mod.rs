@@ -163,8 +163,9 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
     let max_body = values.parsed("max-body", parsers::size);
     let redis_wait = values.parsed("redis-wait", parsers::duration_or_unlimited);
-    let read = set(values, "read-connections", read, request_timeout);
-    let write = set(values, "write-connections", write, request_timeout);
+    let limits = limits(values, request_timeout);
+    let read = set(values, "read-connections", read, limits);
+    let write = set(values, "write-connections", write, limits);
     let process = process(values);
 
     let ((listen, listen_defaulted), (admin_listen, admin_listen_defaulted)) =
@@ -296,29 +297,45 @@ fn choice<T: Copy>(values: &mut Values<'_>, flag: &str, choices: &[(&str, T)]) -
     })
 }
 
+/// What the connection sets of both roles have in common.
+#[derive(Clone, Copy)]
+struct Limits {
+    connect_timeout: Duration,
+    stall_timeout: Duration,
+    ping_interval: Duration,
+    max_in_flight: usize,
+}
+
+fn limits(values: &mut Values<'_>, request_timeout: Option<Duration>) -> Option<Limits> {
+    let connect_timeout = values.parsed("connect-timeout", parsers::positive_duration);
+    let ping_interval = values.parsed("ping-interval", parsers::positive_duration);
+    let max_in_flight = values.parsed("max-in-flight", |text| parsers::count(text, 1..=1 << 20));
+    Some(Limits {
+        connect_timeout: connect_timeout?,
+        // Twice: a command sent at the end of a request's time has as much again before the
+        // connection is held for dead.
+        stall_timeout: request_timeout?.saturating_mul(2),
+        ping_interval: ping_interval?,
+        max_in_flight: max_in_flight?,
+    })
+}
+
 /// The connection set of one role.
 fn set(
     values: &mut Values<'_>,
     connections: &str,
     endpoint: Option<Endpoint>,
-    request_timeout: Option<Duration>,
+    limits: Option<Limits>,
 ) -> Option<SetOptions> {
-    // These are read for each role: one report of a wrong value is enough.
-    let reported = values.errors.len();
-    let connect_timeout = values.parsed("connect-timeout", parsers::positive_duration);
-    let ping_interval = values.parsed("ping-interval", parsers::positive_duration);
-    let max_in_flight = values.parsed("max-in-flight", |text| parsers::count(text, 1..=1 << 20));
-    let mut seen = values.errors.split_off(reported);
-    seen.retain(|error| !values.errors.contains(error));
-    values.errors.append(&mut seen);
     let connections = values.parsed(connections, |text| parsers::count(text, 1..=1024));
+    let limits = limits?;
     Some(SetOptions {
         endpoint: endpoint?,
         connections: connections?,
-        connect_timeout: connect_timeout?,
-        stall_timeout: request_timeout?.checked_mul(2)?,
-        ping_interval: ping_interval?,
-        max_in_flight: max_in_flight?,
+        connect_timeout: limits.connect_timeout,
+        stall_timeout: limits.stall_timeout,
+        ping_interval: limits.ping_interval,
+        max_in_flight: limits.max_in_flight,
     })
 }
 

@@ -111,7 +111,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::Pem {
             path: path.to_path_buf(),
-            error,
+            cause: pem_cause(&error),
         })?;
     if certificates.is_empty() {
         return Err(TlsError::Empty {
@@ -130,7 +130,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         },
         error => TlsError::Pem {
             path: path.to_path_buf(),
-            error,
+            cause: pem_cause(&error),
         },
     })
 }
@@ -161,7 +161,7 @@ pub enum TlsError {
     /// The file is larger than any PEM file has reason to be.
     TooLarge { path: PathBuf },
     /// The file has PEM sections, of which one is broken.
-    Pem { path: PathBuf, error: pem::Error },
+    Pem { path: PathBuf, cause: &'static str },
     /// The file has no such section.
     Empty { path: PathBuf, lacks: &'static str },
     /// A certificate in the CA file can't be a CA.
@@ -198,14 +198,7 @@ impl fmt::Display for TlsError {
                     "{path}: is larger than {MAX_FILE_BYTES} bytes: give a PEM file"
                 )
             }
-            Self::Pem { path, error } => {
-                // Its `Display` of a broken line could show a part of a private key.
-                let cause = match error {
-                    pem::Error::MissingSectionEnd { .. } => "a section has no END line",
-                    pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken",
-                    pem::Error::Base64Decode(_) => "a section is no base64",
-                    _ => "it can't be decoded",
-                };
+            Self::Pem { path, cause } => {
                 let path = path.display();
                 write!(
                     f,
@@ -252,6 +245,16 @@ impl fmt::Display for TlsError {
             }
             Self::Versions(error) => write!(f, "this build has no usable TLS: {error}"),
         }
+    }
+}
+
+/// Not the error's own text: that repeats a broken line, which may be part of a private key.
+fn pem_cause(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken",
+        pem::Error::Base64Decode(_) => "a section is no base64",
+        _ => "it can't be decoded",
     }
 }
 
