@@ -131,23 +131,30 @@ impl Decoder {
         self.bulk.map_or(0, |bulk| bulk.end.saturating_sub(buf_len))
     }
 
-    /// The fast path: a whole bulk string of one to nine bytes, as most stored numbers are. It
-    /// changes no state; whatever it does not know is left to the scan.
+    /// The fast path: a whole bulk string of 1 to 99 bytes, as all stored numbers are. It changes no
+    /// state; whatever it does not know is left to the scan.
     #[inline]
     fn short_bulk<'b>(&self, buf: &'b [u8]) -> Option<Decoded<'b>> {
-        let [b'$', digit @ b'1'..=b'9', b'\r', b'\n', rest @ ..] = buf else {
-            return None;
+        let (text_len, rest) = match buf {
+            [b'$', ones @ b'1'..=b'9', b'\r', b'\n', rest @ ..] => (ones - b'0', rest),
+            [
+                b'$',
+                tens @ b'1'..=b'9',
+                ones @ b'0'..=b'9',
+                b'\r',
+                b'\n',
+                rest @ ..,
+            ] => ((tens - b'0') * 10 + (ones - b'0'), rest),
+            _ => return None,
         };
-        let (text, rest) = rest.split_at_checked(usize::from(digit - b'0'))?;
-        let len = 4 + text.len() + CRLF.len();
+        let header_len = buf.len() - rest.len();
+        let (text, rest) = rest.split_at_checked(text_len.into())?;
+        let len = header_len + text.len() + CRLF.len();
         let fits = text.len() <= self.limits.bulk_len
             && len <= self.limits.reply_len
-            && self.limits.line_len > 0;
-        let decoded = Decoded {
-            reply: Reply::Bulk(text),
-            len,
-        };
-        (fits && rest.starts_with(CRLF)).then_some(decoded)
+            && self.limits.line_len >= 2;
+        let reply = Reply::Bulk(text);
+        (fits && rest.starts_with(CRLF)).then_some(Decoded { reply, len })
     }
 
     fn resume<'b>(&mut self, buf: &'b [u8]) -> Result<Option<Decoded<'b>>, DecodeError> {

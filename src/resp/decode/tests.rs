@@ -82,6 +82,14 @@ fn each_type() {
     check("$0\r\n\r\n", Reply::Bulk(b""));
     check("$4\r\n12.5\r\n", Reply::Bulk(b"12.5"));
     check("$9\r\n123456789\r\n", Reply::Bulk(b"123456789"));
+    check("$10\r\n1234567890\r\n", Reply::Bulk(b"1234567890"));
+    for len in [99, 100] {
+        let text = "7".repeat(len);
+        check(
+            &format!("${len}\r\n{text}\r\n"),
+            Reply::Bulk(text.as_bytes()),
+        );
+    }
     check(
         "$12\r\n+a\r\n$1\r\nb\r\n\r\r\n",
         Reply::Bulk(b"+a\r\n$1\r\nb\r\n\r"),
@@ -415,6 +423,14 @@ fn the_fast_path_has_the_same_limits() {
         },
         Err(DecodeError::LineTooLong { limit: 0 }),
     );
+    let long = outcome(
+        Limits {
+            line_len: 1,
+            ..TIGHT
+        },
+        b"$10\r\n1234567890\r\n",
+    );
+    assert_eq!(long, Err(DecodeError::LineTooLong { limit: 1 }));
 }
 
 #[test]
