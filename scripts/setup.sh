@@ -109,8 +109,7 @@ check_rust() {
 }
 
 # (macOS has bash 3.2, without mapfile.)
-missing=()
-while IFS= read -r tool; do missing+=("$tool"); done < <(missing_tools)
+read -r -a missing <<<"$(missing_tools | tr '\n' ' ')"
 if [ "${#missing[@]}" -gt 0 ]; then
   install_packages "${missing[@]}"
 fi

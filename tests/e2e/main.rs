@@ -4,5 +4,6 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod local;
 mod rig;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -110,22 +110,13 @@ impl Builder {
         command.args(&self.args).envs(self.env.iter().cloned());
         command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut process = Process::spawn(&mut command);
         let log = Arc::new(Mutex::new(Vec::new()));
-        let stderr = process.child().stderr.take().expect("stderr is piped");
-        let lines = Arc::clone(&log);
-        // Ends with the pipe, which the process holds.
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                lines
-                    .lock()
-                    .expect("no thread panics with the log")
-                    .push(line);
-            }
-        });
+        let child = process.child();
+        collect(child.stdout.take().expect("stdout is piped"), &log);
+        collect(child.stderr.take().expect("stderr is piped"), &log);
         Api {
             process,
             addr,
@@ -134,6 +125,19 @@ impl Builder {
             _folder: self.folder,
         }
     }
+}
+
+/// Appends the lines of a pipe to the log, until the process has closed it.
+fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            log.lock()
+                .expect("no thread panics with the log")
+                .push(line);
+        }
+    });
 }
 
 impl Api {
@@ -167,7 +171,7 @@ impl Api {
         &mut self.process
     }
 
-    /// The lines on stderr so far.
+    /// The lines on stdout and stderr so far.
     pub fn log(&self) -> Vec<String> {
         self.log
             .lock()
@@ -175,7 +179,7 @@ impl Api {
             .clone()
     }
 
-    /// Waits for a line on stderr that has `text`, and gives it.
+    /// Waits for a line in the log that has `text`, and gives it.
     #[track_caller]
     pub fn wait_log(&self, text: &str, timeout: Duration) -> String {
         eventually(timeout, &format!("{text:?} in the log"), || {

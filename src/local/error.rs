@@ -1,0 +1,136 @@
+//! Why the rig did not start, or ended by itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, io};
+
+/// What went wrong, to what, and what to do.
+#[derive(Debug)]
+pub enum Error {
+    /// Neither Redis nor Valkey is on PATH.
+    NoServer,
+    /// `--redis-server` names something that can't be run.
+    NotAProgram(PathBuf),
+    /// An address of the options is in use, or can't be listened on.
+    Listen { addr: SocketAddr, source: io::Error },
+    /// Something listens on all ports that were tried, up from this one.
+    NoFreePort(u16),
+    /// The certificates can't be made.
+    Certificate(rcgen::Error),
+    /// The system has no random bytes for the password.
+    Random,
+    /// A call of the system failed.
+    Io { what: String, source: io::Error },
+    /// A child ended by itself.
+    Died {
+        name: &'static str,
+        status: String,
+        output: String,
+        cure: &'static str,
+    },
+    /// A child started, and wasn't ready in time.
+    Slow {
+        name: &'static str,
+        timeout: Duration,
+        /// What it still lacked at the last look.
+        lacks: String,
+        output: String,
+        cure: &'static str,
+    },
+    /// A subcommand that is only for this program itself was called in another way.
+    Internal(&'static str),
+    /// This is not a Unix system.
+    Unsupported,
+}
+
+impl Error {
+    /// For `map_err`: what could not be done.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Io { what, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoServer => write!(
+                f,
+                "neither redis-server nor valkey-server is on PATH; install one (`make setup`, \
+                 `apt-get install redis-server` or `brew install redis`) or name one with \
+                 --redis-server"
+            ),
+            Error::NotAProgram(path) => write!(
+                f,
+                "--redis-server {}: there is no program that can be run; give the path of a \
+                 redis-server or valkey-server",
+                path.display()
+            ),
+            Error::Listen { addr, source } => {
+                write!(
+                    f,
+                    "can't listen on {addr}: {source}; choose another address or port"
+                )
+            }
+            Error::NoFreePort(port) => write!(
+                f,
+                "port {port} on 127.0.0.1 and all that were tried instead are taken; stop what \
+                 listens there"
+            ),
+            Error::Certificate(source) => write!(f, "can't make the certificates: {source}"),
+            Error::Random => write!(f, "the system gives no random bytes for the password"),
+            Error::Io { what, source } => write!(f, "can't {what}: {source}"),
+            Error::Died {
+                name,
+                status,
+                output,
+                cure,
+            } => {
+                write!(f, "{name} ended by itself ({status}); {cure}")?;
+                write_output(f, name, output)
+            }
+            Error::Slow {
+                name,
+                timeout,
+                lacks,
+                output,
+                cure,
+            } => {
+                write!(
+                    f,
+                    "{name} was not ready within {timeout:?}: {lacks}; {cure}"
+                )?;
+                write_output(f, name, output)
+            }
+            Error::Internal(usage) => {
+                write!(
+                    f,
+                    "this subcommand is for `redis-api local` itself: {usage}"
+                )
+            }
+            Error::Unsupported => write!(f, "`redis-api local` needs a Unix system"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Listen { source, .. } | Error::Io { source, .. } => Some(source),
+            Error::Certificate(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+fn write_output(f: &mut fmt::Formatter<'_>, name: &str, output: &str) -> fmt::Result {
+    if output.trim().is_empty() {
+        return write!(f, "\n{name} has printed nothing");
+    }
+    write!(f, "\nThe last lines of {name}:")?;
+    for line in output.lines() {
+        write!(f, "\n  {line}")?;
+    }
+    Ok(())
+}
