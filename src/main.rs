@@ -5,8 +5,9 @@ use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use redis_api::config::{self, Command, HelloWorld, Serve, Stream};
+use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
 use redis_api::http::service;
+use redis_api::local;
 use redis_api::store::ReadOptions;
 use redis_api::worker::{self, ApiOptions, Port};
 
@@ -14,6 +15,15 @@ use redis_api::worker::{self, ApiOptions, Port};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    // The helpers that `local` starts take no flags: they are for it alone.
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(name) if name == local::CHILD => {
+            return finish(local::run_child(args).map(|never| match never {}));
+        }
+        Some(name) if name == local::JANITOR => return finish(local::run_janitor(args)),
+        _ => {}
+    }
     let command = match config::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(exit) => {
@@ -29,7 +39,7 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(options) => finish(serve(*options)),
         Command::HelloWorld(options) => finish(hello(&options)),
-        Command::Local(_) => finish(Err::<(), _>("not implemented")),
+        Command::Local(options) => finish(rig(options)),
     }
 }
 
@@ -107,4 +117,16 @@ fn hello(options: &HelloWorld) -> Result<(), worker::Error> {
         redis: false,
     };
     worker::run(&process, worker::hello)
+}
+
+fn rig(options: Local) -> Result<(), local::Error> {
+    let workers = options
+        .workers
+        .map(|workers| format!("--workers={workers}"));
+    local::run(local::Options {
+        listen: options.listen,
+        admin_listen: options.admin_listen,
+        redis_server: options.redis_server,
+        serve_args: workers.into_iter().collect(),
+    })
 }

@@ -30,10 +30,6 @@ impl<W> InFlight<W> {
         self.slots.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     pub fn push(&mut self, waiter: W, start: u64, since: Instant) {
         self.slots.push_back(Slot {
             waiter,

@@ -9,8 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 
-use super::server::{Body, Service};
-use super::table::Entry;
+use super::server::{Body, Entry, Service};
 use crate::metrics;
 use crate::turn::Turn;
 

@@ -2,10 +2,8 @@
 
 pub mod admin;
 pub mod hello;
-mod io;
 mod posted;
 mod reply;
 mod route;
 pub mod server;
 pub mod service;
-pub mod table;

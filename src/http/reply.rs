@@ -11,8 +11,7 @@ use hyper::{Response, StatusCode};
 
 use super::server::Body;
 use crate::metrics::WriteOutcome;
-use crate::resp::ErrorKind;
-use crate::store::{Progress, ReadError, WriteError};
+use crate::store::{ErrorKind, Progress, ReadError, WriteError};
 
 /// Methods that a known path has.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
@@ -222,9 +221,9 @@ impl Reply {
         )
     }
 
-    /// The response, made in a header map that was used before: clearing one is cheaper than making one.
-    pub fn into_response(self, mut headers: HeaderMap) -> Response<Body> {
-        headers.clear();
+    /// The response, made in an empty header map that was used before, since making one takes two allocations. The
+    /// map is taken; swapped rather than moved, for even an empty one has a price when it is dropped.
+    pub fn into_response(self, headers: &mut HeaderMap) -> Response<Body> {
         if self.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_TYPE, JSON);
         }
@@ -243,7 +242,7 @@ impl Reply {
         }
         let mut response = Response::new(Body::new(self.body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = headers;
+        std::mem::swap(response.headers_mut(), headers);
         response
     }
 }
@@ -359,14 +358,12 @@ mod tests {
 
     #[test]
     fn a_503_says_when_to_come_again_and_every_answer_is_open_to_browsers() {
-        let response = Reply::read_error(&ReadError::Shed, None).into_response(HeaderMap::new());
+        let mut headers = HeaderMap::new();
+        let response = Reply::read_error(&ReadError::Shed, None).into_response(&mut headers);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-        let mut used = HeaderMap::new();
-        used.insert("x-of-the-request", HeaderValue::from_static("y"));
-        let response = Reply::preflight().into_response(used);
-        assert!(!response.headers().contains_key("x-of-the-request"));
+        let response = Reply::preflight().into_response(&mut headers);
         assert!(!response.headers().contains_key(CONTENT_TYPE));
         assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], METHODS);
     }

@@ -20,8 +20,7 @@ use hyper::{Method, Request, Response, Version};
 use super::posted;
 use super::reply::Reply;
 use super::route::{self, Route};
-use super::server::{Body, Service};
-use super::table::{Entry, State};
+use super::server::{Body, Entry, Service, State};
 use crate::metrics::{self, WriteOutcome};
 use crate::store::{CURRENT, Progress, Read, ReadError, Reads, Writes, shortest};
 use crate::turn::Turn;
@@ -64,10 +63,17 @@ impl Api {
         }))
     }
 
-    fn start(&self, parts: &Parts, body: Incoming, entry: &Rc<Entry>) -> Work {
-        if !has_one_host(parts) {
-            return Work::done(Reply::bad_request("a request must have one Host header"));
+    /// Every request but a plain `GET /`; with its header map, to be used again.
+    fn start(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> (Work, HeaderMap) {
+        if !has_one_host(&request) {
+            let reply = Reply::bad_request("a request must have one Host header");
+            return (Work::done(reply), HeaderMap::new());
         }
+        let (parts, body) = request.into_parts();
+        (self.dispatch(&parts, body, entry), parts.headers)
+    }
+
+    fn dispatch(&self, parts: &Parts, body: Incoming, entry: &Rc<Entry>) -> Work {
         let Some(route) = Route::of(parts.uri.path()) else {
             return Work::done(Reply::not_found());
         };
@@ -156,20 +162,20 @@ impl Service for Api {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Answering {
-        let (parts, body) = request.into_parts();
-        let plain = parts.method == Method::GET
-            && parts.uri.path() == "/"
-            && parts.uri.query().is_none()
-            && has_one_host(&parts);
-        let work = if plain {
-            Work::Read(self.0.reads.current(entry.since()), Absent::NotInitialised)
-        } else {
-            self.start(&parts, body, entry)
-        };
-        let method = metrics::Method::of(&parts.method);
-        let mut headers = parts.headers;
-        // Now rather than with the response: its values are slices of hyper's read buffer, which can be used
+        let method = metrics::Method::of(request.method());
+        let uri = request.uri();
+        let plain = method == metrics::Method::Get
+            && uri.path() == "/"
+            && uri.query().is_none()
+            && has_one_host(&request);
+        // Now rather than with the response: names and values are slices of hyper's read buffer, which it can use
         // again once the last of them is gone.
+        let (work, mut headers) = if plain {
+            let work = Work::Read(self.0.reads.current(entry.since()), Absent::NotInitialised);
+            (work, request.into_parts().0.headers)
+        } else {
+            self.start(request, entry)
+        };
         headers.clear();
         Answering {
             api: self.clone(),
@@ -247,8 +253,7 @@ impl Future for Answering {
         let Inner { turn, metrics, .. } = &*self.api.0;
         let duration = turn.now().saturating_duration_since(self.entry.since());
         metrics.observe_request(self.method, reply.status().as_u16(), duration);
-        let headers = std::mem::take(&mut self.headers);
-        Poll::Ready(reply.into_response(headers))
+        Poll::Ready(reply.into_response(&mut self.headers))
     }
 }
 
@@ -299,11 +304,11 @@ async fn value_of(body: Incoming, limit: usize) -> Result<f64, Reply> {
 }
 
 /// RFC 9112, section 3.2: a request of HTTP/1.1 without a `Host`, or any with two, is answered `400`.
-fn has_one_host(parts: &Parts) -> bool {
-    let mut hosts = parts.headers.get_all(HOST).iter();
+fn has_one_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => true,
-        (None, _) => parts.version < Version::HTTP_11,
+        (None, _) => request.version() < Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
 }

@@ -207,7 +207,11 @@ async fn dial_tls(
     let (connector, name) =
         tls::connector(options, host).map_err(|error| DialError::Tls(error.to_string()))?;
     match timeout_at(deadline, connector.connect(name, tcp)).await {
-        Err(_) => Err(DialError::Timeout("TLS handshake")),
+        // A Redis port without TLS is silent to a TLS greeting.
+        Err(_) => {
+            let error = io::ErrorKind::TimedOut.into();
+            Err(DialError::Tls(tls::explain(&error, host, options)))
+        }
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(DialError::Tls(tls::explain(&error, host, options))),
     }

@@ -5,6 +5,7 @@
 //! woke it.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,9 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::dial::{self, DialError, Stream};
-use super::endpoint::SetOptions;
+use super::endpoint::{Address, Endpoint, SetOptions};
 use super::link::{Link, Owner};
 use super::resolve::Resolver;
+use super::tls;
 use crate::conn::{self, Conn, Error, Event, Verdict, backoff};
 use crate::metrics::{self, ErrorLabel};
 use crate::resp::Limits;
@@ -32,6 +34,16 @@ const SETTLED: Duration = Duration::from_secs(2);
 const CAP: Duration = Duration::from_secs(10);
 /// The same for a server on this host, where no other host's clients can be drowned.
 const CAP_LOCAL: Duration = Duration::from_secs(1);
+
+/// What one reply may cost us: enough for `INFO` and for the longest `HMGET` of numbers, with a wide margin, and little
+/// enough that a server gone mad can't take the pod's memory.
+const LIMITS: Limits = Limits {
+    depth: 8,
+    elements: 4096,
+    line_len: 64 * 1024,
+    bulk_len: 1 << 20,
+    reply_len: 4 << 20,
+};
 
 /// What a driver needs beside its link and owner.
 pub struct Driver {
@@ -89,7 +101,7 @@ impl Driver {
             stall_timeout: self.options.stall_timeout,
             ping_interval: self.options.ping_interval,
             max_in_flight: self.options.max_in_flight,
-            limits: Limits::default(),
+            limits: LIMITS,
         };
         let now = Instant::now().into_std();
         link.open(Conn::new(options, login, deadline.into_std(), now));
@@ -164,7 +176,7 @@ impl Driver {
         let outcome = link.with(|conn| {
             match pin!(stream.read_buf(conn.input())).poll(cx) {
                 Poll::Pending => return Ok((false, None)),
-                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+                Poll::Ready(Err(error)) => return Err(self.read_error(&error)),
                 Poll::Ready(Ok(0)) => return Err(Error::Closed),
                 Poll::Ready(Ok(_)) => {}
             }
@@ -188,6 +200,17 @@ impl Driver {
             owner.ready(link, greeting);
         }
         Ok(received)
+    }
+
+    /// With TLS 1.3 a server refuses our certificate only after the handshake: the first read says so.
+    fn read_error(&self, error: &io::Error) -> Error {
+        let Endpoint { address, tls, .. } = &self.options.endpoint;
+        match (address, tls) {
+            (Address::Tcp { host, .. }, Some(options)) => {
+                Error::Io(tls::explain(error, host, options))
+            }
+            _ => Error::Io(error.to_string()),
+        }
     }
 
     /// Runs the connection's one timer; whether it had something to do.

@@ -15,6 +15,8 @@ mod render;
 mod waiter;
 mod writes;
 
+/// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
+pub use crate::resp::ErrorKind;
 pub use number::shortest;
 pub use probe::ReadRole;
 pub use reads::{Read, ReadError, ReadMode, ReadOptions, Reads};

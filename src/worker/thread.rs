@@ -10,8 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 use super::{Phase, cores};
-use crate::http::server::{Server, Service};
-use crate::http::table::Timeouts;
+use crate::http::server::{Server, Service, Timeouts};
 use crate::metrics;
 use crate::net::Resolver;
 use crate::net::listen::Incoming;

@@ -2,6 +2,9 @@
 //!
 //! Knows nothing of Redis. Non-goals: TLS, HTTP/2 and compression, which the ingress or mesh in front does.
 
+mod io;
+mod table;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -17,9 +20,11 @@ use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use tokio::net::TcpStream;
 
-use super::io::{Io, Socket};
-use super::table::{Entry, State, Table, Timeouts};
 use crate::turn::Turn;
+use io::{Io, Socket};
+use table::Table;
+
+pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -69,7 +74,7 @@ impl<S: Service> Server<S> {
 
     /// The task that keeps the deadlines; never returns. Spawn it once.
     pub async fn sweep(self: Rc<Self>) {
-        self.table.sweep(self.timeouts).await;
+        self.table.sweep(self.timeouts, &self.turn).await;
     }
 
     /// Serves one connection to its end.
@@ -93,16 +98,17 @@ impl<S: Service> Server<S> {
         let mut http = pin!(self.http.serve_connection(Io(socket.clone()), adapter));
         poll_fn(|cx| {
             entry.listen(cx.waker());
+            socket.begin_turn();
             // What it ends with matters to nobody but the client, who has been told by then.
             if http.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match socket.poll_send(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) if entry.is_closing() && entry.state() == State::Idle => {
-                    cx.waker().wake_by_ref();
-                }
-                _ => {}
+            if let Poll::Ready(Err(_)) = socket.poll_send(cx) {
+                return Poll::Ready(());
+            }
+            let ending = entry.is_closing() && entry.state() == State::Idle;
+            if ending || socket.poll_resume(cx).is_ready() {
+                cx.waker().wake_by_ref();
             }
             Poll::Pending
         })

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 use tokio::sync::Notify;
 
+use crate::turn::Turn;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -197,13 +199,13 @@ impl Table {
     }
 
     /// The task that expires what is past its deadline; never returns.
-    pub async fn sweep(&self, timeouts: Timeouts) {
+    pub async fn sweep(&self, timeouts: Timeouts, turn: &Turn) {
         loop {
             let changed = self.changed.notified();
             if self.is_empty() {
                 changed.await;
             }
-            let now = Instant::now();
+            let now = turn.now();
             let next = self.sweep_once(now, timeouts);
             tokio::time::sleep_until(next.max(now + GRAIN).into()).await;
         }
