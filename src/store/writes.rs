@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::HASH;
 use super::waiter::Answer;
+use super::{HASH, probe};
 use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Owner, Set};
@@ -52,7 +52,12 @@ pub enum Outcome {
     WrongReply,
 }
 
-type Waiter = Rc<Answer<Outcome>>;
+/// Who waits for a reply on a write link.
+pub enum Waiter {
+    Write(Rc<Answer<Outcome>>),
+    /// `INFO cpu`.
+    Cpu,
+}
 
 /// The write side of one worker.
 pub struct Writes {
@@ -112,7 +117,8 @@ impl Writes {
         loop {
             let link = self.link().await?;
             let answer = Answer::new(1);
-            let sent = link.enqueue(answer.clone(), self.turn.now(), |out| {
+            let waiter = Waiter::Write(answer.clone());
+            let sent = link.enqueue(waiter, self.turn.now(), |out| {
                 resp::command(out, &[b"HSET", HASH.as_bytes(), field, value]);
             });
             match sent {
@@ -140,6 +146,14 @@ impl Writes {
                 Outcome::Lost(why) => return Err(WriteError::Lost(why)),
                 Outcome::WrongReply => return Err(WriteError::WrongReply),
             }
+        }
+    }
+
+    /// Asks the master for the CPU time it has used: a courtesy, whose refusal means nothing.
+    pub fn ask_cpu(&self) {
+        if let Some(link) = self.pick() {
+            let command = |out: &mut _| resp::command(out, &[b"INFO", b"cpu"]);
+            let _ = link.enqueue(Waiter::Cpu, self.turn.now(), command);
         }
     }
 
@@ -205,15 +219,28 @@ impl Owner<Waiter> for Writes {
     }
 
     fn reply(&self, _link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
-        let (outcome, verdict) = self.outcome(reply);
-        waiter.resolve(outcome);
-        verdict
+        match waiter {
+            Waiter::Write(answer) => {
+                let (outcome, verdict) = self.outcome(reply);
+                answer.resolve(outcome);
+                verdict
+            }
+            Waiter::Cpu => {
+                if let Some(cpu) = reply.as_text().and_then(probe::cpu) {
+                    self.metrics.write.cpu_micros.set(cpu.as_micros() as u64);
+                }
+                Verdict::Continue
+            }
+        }
     }
 
     fn push(&self, _link: &Link<Waiter>, _push: Reply<'_>) {}
 
     fn lost(&self, waiter: Waiter, fate: Fate, error: &Error) {
-        waiter.resolve(match fate {
+        let Waiter::Write(answer) = waiter else {
+            return;
+        };
+        answer.resolve(match fate {
             Fate::NotSent => Outcome::NotSent,
             Fate::Unknown => Outcome::Lost(error.to_string()),
         });

@@ -17,6 +17,9 @@ use crate::store::{ReadOptions, Reads, Writes};
 /// How often a read server is asked whether it may still answer.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the master is asked for its CPU time, by one worker of each pod: 800 pods make 80 questions a second.
+const CPU_EVERY: Duration = Duration::from_secs(10);
+
 /// All that the API of a worker needs.
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
@@ -39,7 +42,14 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
     let writes = Writes::new(address(&options.write), turn.clone(), metrics.clone());
     reads.start(set(&options.read, Side::Read, reads.clone(), context));
     writes.start(set(&options.write, Side::Write, writes.clone(), context));
-    spawn_local(probe(reads.clone()));
+    spawn_local(every(PROBE_EVERY, {
+        let reads = reads.clone();
+        move || reads.probe()
+    }));
+    if context.index == 0 {
+        let writes = writes.clone();
+        spawn_local(every(CPU_EVERY, move || writes.ask_cpu()));
+    }
     Api::new(
         options.service,
         reads,
@@ -72,11 +82,11 @@ fn set<W: 'static>(
     })
 }
 
-async fn probe(reads: Rc<Reads>) {
-    let mut ticks = interval(PROBE_EVERY);
+async fn every(period: Duration, act: impl Fn()) {
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        reads.probe();
+        act();
     }
 }

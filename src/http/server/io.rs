@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -85,6 +87,20 @@ impl Socket {
         }
         self.deaf.set(false);
         self.stream.borrow().inner().poll_read_ready(cx).map(drop)
+    }
+
+    /// Ends the connection for hyper, as if the client had closed it, if nothing has come and nothing is in hand.
+    ///
+    /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request that has
+    /// arrived is answered.
+    fn poll_end(&self) -> Poll<io::Result<()>> {
+        let stream = self.stream.borrow();
+        let arrived = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
+        if arrived.is_ok_and(|bytes| bytes > 0) {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 
     fn poll_socket(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -162,8 +178,7 @@ impl Read for Io {
         let entry = &socket.entry;
         match read {
             Poll::Pending if entry.is_closing() && entry.state() == State::Idle => {
-                // Nothing has come and nothing is in hand: to hyper this is the client's end of the connection.
-                Poll::Ready(Ok(()))
+                socket.poll_end()
             }
             Poll::Ready(Ok(())) if entry.state() == State::Idle => {
                 entry.enter(State::Head, socket.turn.now());
