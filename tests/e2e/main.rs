@@ -4,5 +4,7 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod http_api;
 mod rig;
 mod support;
+mod writes;
