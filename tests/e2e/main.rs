@@ -4,7 +4,9 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod drain;
 mod http_api;
+mod pipelining;
 mod rig;
 mod support;
 mod writes;
