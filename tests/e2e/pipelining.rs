@@ -122,14 +122,17 @@ fn requests_behind_a_close_get_no_answer_and_cost_none() {
     // All three had 11 requests that counted. In batch mode each was a command of its own: they are
     // of different fields, or of different connections one after the other.
     assert_eq!(redis.calls("hget") - before, 33);
-    // More than the kernel buffers, still being sent when the answer is out.
+    // What is still being sent when the last answer is out is thrown away: a reset could destroy that answer before the
+    // client has read it.
     let mut connection = open(&api);
-    let bytes = [gets(0..10), close.into(), gets(11..100).repeat(20)].concat();
-    send(&mut connection, &bytes);
+    send(&mut connection, &[gets(0..10), close.into()].concat());
     check(&mut connection, 0..10);
     let last = connection
         .read_response("GET")
         .expect("there is a response");
+    for _ in 0..20 {
+        send(&mut connection, &gets(11..100));
+    }
     assert_eq!(last.text(), r#"{"current":10}"#);
     check_end(&mut connection);
 }

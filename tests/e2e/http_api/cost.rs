@@ -1,12 +1,15 @@
 //! What requests cost in Redis, how fresh their answers are under load, and what the metrics say of both.
 
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use nix::sys::signal::Signal;
 
 use super::{MODES, check, on_one_master};
-use crate::support::{Connection, PATIENCE, Redis, Response, eventually, request};
+use crate::support::{Api, Connection, PATIENCE, Redis, Response, eventually, request};
 
 #[test]
 fn reads_of_many_clients_share_commands_in_batch_mode_only() {
@@ -123,6 +126,66 @@ fn a_read_after_a_write_is_never_older() {
         done.store(true, Ordering::SeqCst);
         assert!(ends.iter().all(Result::is_ok), "a writer failed");
     });
+}
+
+/// A server on the loopback that passes one connection on to `redis`; replies are held while the gate is locked.
+fn gated(redis: &Redis, gate: &Arc<Mutex<()>>) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let addr = listener.local_addr().expect("it is bound");
+    let (upstream, gate) = (redis.addr(), Arc::clone(gate));
+    // Both threads end with the connection, which ends with the API's process.
+    thread::spawn(move || -> io::Result<()> {
+        let (mut client, _) = listener.accept()?;
+        let mut server = TcpStream::connect(upstream)?;
+        let (mut commands, mut to_server) = (client.try_clone()?, server.try_clone()?);
+        thread::spawn(move || io::copy(&mut commands, &mut to_server));
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            let n = server.read(&mut chunk)?;
+            if n == 0 {
+                return Ok(());
+            }
+            let _open = gate.lock();
+            client.write_all(&chunk[..n])?;
+        }
+    });
+    addr
+}
+
+#[test]
+fn a_read_never_joins_a_command_that_was_sent_before_it() {
+    let redis = Redis::start_plain();
+    redis.cli(&["HSET", "currency", "current-value", "1", "EUR", "1"]);
+    let gate = Arc::new(Mutex::new(()));
+    let mut api = Api::serve()
+        .args(["--read-redis-addr", &gated(&redis, &gate).to_string()])
+        .write_to(&redis)
+        .args(["--workers", "1", "--request-timeout", "20s"])
+        .start();
+    api.wait_ready(PATIENCE);
+    for path in ["/", "/EUR"] {
+        let ask = |connection: &mut Connection, commands: u64| {
+            let sent = connection.send("GET", path, &[], b"");
+            sent.expect("it can be sent");
+            eventually(PATIENCE, "the command is run", || {
+                redis.calls("hget") == commands
+            });
+        };
+        let answer = |connection: &mut Connection, body: &str| {
+            let response = connection.read_response("GET");
+            check(&response.expect("there is a response"), 200, body);
+        };
+        let open = || Connection::open(api.addr()).expect("it listens");
+        let (mut early, mut late) = (open(), open());
+        let before = redis.calls("hget");
+        let held = gate.lock().expect("no thread panics with it");
+        ask(&mut early, before + 1);
+        check(&api.post(path, r#"{"value":2}"#), 200, r#"{"current":2}"#);
+        ask(&mut late, before + 2);
+        drop(held);
+        answer(&mut early, r#"{"current":1}"#);
+        answer(&mut late, r#"{"current":2}"#);
+    }
 }
 
 #[test]
