@@ -4,6 +4,7 @@
 //! of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by hash: of ten connections it
 //! often gives one of two workers two.) The backlog is one queue, and nothing in it is lost when listening ends.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -134,15 +135,36 @@ struct Target {
 }
 
 /// Where accepted sockets go.
-struct Targets(Vec<Target>);
+struct Targets {
+    workers: Vec<Target>,
+    /// Accepted, and waiting for room with a worker. Here and not in the waiting future, so that dropping that
+    /// doesn't drop the client.
+    held: RefCell<Option<StdStream>>,
+}
 
 impl Targets {
+    /// # Cancel safety
+    /// The socket is kept for [`hand_over_held`](Self::hand_over_held).
     async fn hand_over(&self, stream: StdStream) {
+        self.held.replace(Some(stream));
+        self.hand_over_held().await;
+    }
+
+    /// Hands over what an earlier call was dropped with, if anything.
+    async fn hand_over_held(&self) {
+        if self.held.borrow().is_none() {
+            return;
+        }
         let open = |target: &&Target| target.open.load(Relaxed);
-        if let Some(target) = self.0.iter().min_by_key(open) {
+        let Some(target) = self.workers.iter().min_by_key(open) else {
+            return;
+        };
+        // Waits when the queue is full, and also when this task has done enough for one poll.
+        let room = target.sockets.reserve().await;
+        // There is none only when the worker is gone, which ends the process.
+        if let (Some(stream), Ok(room)) = (self.held.take(), room) {
             let ticket = Ticket::new(&target.open);
-            // It fails only when the worker is gone, which ends the process.
-            let _ = target.sockets.send(Accepted { stream, ticket }).await;
+            room.send(Accepted { stream, ticket });
         }
     }
 }
@@ -170,7 +192,10 @@ impl Acceptor {
         (
             Acceptor {
                 listener,
-                targets: Targets(targets),
+                targets: Targets {
+                    workers: targets,
+                    held: RefCell::new(None),
+                },
             },
             ends,
         )
@@ -179,10 +204,11 @@ impl Acceptor {
     /// Accepts until dropped. A failed accept is logged, and followed by a pause.
     ///
     /// # Cancel safety
-    /// Nothing accepted is lost but a socket that waits for a worker with a full queue.
+    /// Nothing accepted is lost: the next `run`, or [`finish`](Self::finish), goes on with it.
     pub async fn run(&self) -> Infallible {
         let mut failing = false;
         loop {
+            self.targets.hand_over_held().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     failing = false;
@@ -205,12 +231,19 @@ impl Acceptor {
     /// Ends listening: what the backlog still holds is handed over first.
     pub async fn finish(self) {
         let Acceptor { listener, targets } = self;
+        targets.hand_over_held().await;
         let Ok(listener) = listener.into_std() else {
             return;
         };
-        while let Ok((stream, _)) = listener.accept() {
-            if stream.set_nonblocking(true).is_ok() {
-                targets.hand_over(stream).await;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
+                    targets.hand_over(stream).await;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Mostly `WouldBlock`: nobody waits any more.
+                Err(_) => return,
             }
         }
     }

@@ -189,25 +189,42 @@ async fn supervise<S: Service>(
 
     serve(options, &acceptor, registry, &mut signal, &mut endings).await?;
 
-    tracing::info!("draining: serving on for {:?}", options.drain_delay);
     let _ = phase.send(Phase::Drain);
+    tokio::select! {
+        () = drain(options, acceptor, &state, &mut endings) => tracing::info!("drained"),
+        name = signal.arrived() => tracing::warn!(
+            "{name} received again: ending at once, {} connections cut",
+            connections(registry)
+        ),
+    }
+    Ok(())
+}
+
+/// Goes on serving while the balancers learn of the end, then stops listening and lets what is in flight finish.
+async fn drain(
+    options: &Options,
+    acceptor: Acceptor,
+    state: &admin::State,
+    endings: &mut mpsc::Receiver<usize>,
+) {
+    tracing::info!("draining: serving on for {:?}", options.drain_delay);
     beside(acceptor.run(), sleep(options.drain_delay)).await;
     state.health.set_unready();
     acceptor.finish().await;
     let all = async { while endings.recv().await.is_some() {} };
     if timeout(options.drain_timeout, all).await.is_err() {
-        let open: u64 = registry
-            .workers
-            .iter()
-            .map(|worker| worker.http_connections.get())
-            .sum();
         tracing::warn!(
-            "{open} connections cut: not done within {:?}",
+            "{} connections cut: not done within {:?}",
+            connections(&state.registry),
             options.drain_timeout
         );
     }
-    tracing::info!("drained");
-    Ok(())
+}
+
+/// Client connections that are open.
+fn connections(registry: &Registry) -> u64 {
+    let tables = registry.workers.iter();
+    tables.map(|worker| worker.http_connections.get()).sum()
 }
 
 /// Serves until a signal. The read side has `redis_wait` to become usable for the first time.

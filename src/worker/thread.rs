@@ -128,9 +128,9 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
             accepted = incoming.next() => match accepted {
                 None => break,
                 Some(Ok((stream, ticket))) => {
-                    let server = server.clone();
+                    let served = server.clone().serve(stream);
                     spawn_local(async move {
-                        server.serve(stream).await;
+                        served.await;
                         drop(ticket);
                     });
                 }

@@ -4,6 +4,10 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod drain;
+mod http_api;
 mod local;
+mod pipelining;
 mod rig;
 mod support;
+mod writes;

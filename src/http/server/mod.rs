@@ -19,6 +19,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::turn::Turn;
 use io::{Io, Socket};
@@ -62,6 +63,9 @@ impl<S: Service> Server<S> {
         http.max_header_size(MAX_HEAD);
         // Answers are collected by `io`; hyper then sees a writer that takes one slice at a time.
         http.writev(false);
+        // A client that has sent its last request may say so by half a close, as `nc -N` does; it waits for the
+        // answers all the same.
+        http.half_close(true);
         Rc::new(Server {
             service,
             http,
@@ -77,16 +81,21 @@ impl<S: Service> Server<S> {
         self.table.sweep(self.timeouts, &self.turn).await;
     }
 
-    /// Serves one connection to its end.
-    pub async fn serve(self: Rc<Self>, stream: TcpStream) {
+    /// Serves one connection to its end. It counts as open from the call on, not from the first poll: [`close`]
+    /// must not miss one whose task has not run yet.
+    ///
+    /// [`close`]: Self::close
+    pub fn serve(self: Rc<Self>, stream: TcpStream) -> impl Future<Output = ()> {
         let entry = self.table.insert(self.turn.now());
         self.service.on_connections(self.table.len());
-        let socket = Socket::new(stream, entry.clone(), self.turn.clone());
-        self.exchange(&entry, &socket).await;
-        entry.enter(State::Linger, self.turn.now());
-        socket.finish().await;
-        self.table.remove(&entry);
-        self.service.on_connections(self.table.len());
+        async move {
+            let socket = Socket::new(stream, entry.clone(), self.turn.clone());
+            self.exchange(&entry, &socket).await;
+            entry.enter(State::Linger, self.turn.now());
+            socket.finish().await;
+            self.table.remove(&entry);
+            self.service.on_connections(self.table.len());
+        }
     }
 
     /// Requests and answers, until either side ends it.
@@ -121,8 +130,13 @@ impl<S: Service> Server<S> {
     }
 
     /// Ends every connection once nothing is in hand on it; resolves when none is left.
+    ///
+    /// One that was just accepted has its first request on its way: it is waited for as long as for the rest of what
+    /// a client sends.
     pub async fn close(&self) {
         self.drain();
+        self.table.close_used();
+        let _ = timeout(self.timeouts.linger, self.table.emptied()).await;
         self.table.close_all();
         self.table.emptied().await;
     }

@@ -39,6 +39,8 @@ pub struct Entry {
     expired: Cell<bool>,
     /// End it as soon as nothing is in hand.
     closing: Cell<bool>,
+    /// A request has begun to arrive at some time.
+    used: Cell<bool>,
     task: RefCell<Option<Waker>>,
     key: OnceCell<usize>,
 }
@@ -50,6 +52,7 @@ impl Entry {
             since: Cell::new(now),
             expired: Cell::new(false),
             closing: Cell::new(false),
+            used: Cell::new(false),
             task: RefCell::new(None),
             key: OnceCell::new(),
         }
@@ -66,6 +69,7 @@ impl Entry {
 
     /// Enters a state that starts its own clock.
     pub fn enter(&self, state: State, now: Instant) {
+        self.used.set(true);
         self.state.set(state);
         self.since.set(now);
     }
@@ -179,6 +183,13 @@ impl Table {
         self.len() == 0
     }
 
+    /// Ends every connection on which a request has ever begun to arrive, as soon as nothing is in hand on it.
+    pub fn close_used(&self) {
+        let entries = self.entries.borrow();
+        let used = entries.iter().filter(|(_, entry)| entry.used.get());
+        used.for_each(|(_, entry)| entry.close());
+    }
+
     /// Ends every connection as soon as nothing is in hand on it.
     pub fn close_all(&self) {
         self.entries
@@ -270,5 +281,23 @@ mod tests {
         assert!(table.is_empty());
         table.remove(&entry);
         assert!(table.is_empty(), "a second removal removes nobody else");
+    }
+
+    #[test]
+    fn a_connection_whose_first_request_is_on_its_way_is_closed_last() {
+        let table = Table::default();
+        let start = Instant::now();
+        let (fresh, reading, idle) = (
+            table.insert(start),
+            table.insert(start),
+            table.insert(start),
+        );
+        reading.enter(State::Head, start);
+        idle.begin(start);
+        idle.enter(State::Idle, start);
+        table.close_used();
+        assert!(!fresh.is_closing() && reading.is_closing() && idle.is_closing());
+        table.close_all();
+        assert!(fresh.is_closing());
     }
 }

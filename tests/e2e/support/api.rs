@@ -25,6 +25,8 @@ pub struct Builder {
     subcommand: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// Where to listen, if not on a free port.
+    listen: Option<SocketAddr>,
     /// For password files.
     folder: TempDir,
 }
@@ -52,6 +54,12 @@ impl Builder {
 
     pub fn env(mut self, name: &str, value: &str) -> Builder {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Listens here instead of on a free port.
+    pub fn listen_on(mut self, addr: SocketAddr) -> Builder {
+        self.listen = Some(addr);
         self
     }
 
@@ -95,7 +103,8 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Api {
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (addr, admin) = (listen(free_port()), listen(free_port()));
+        let addr = self.listen.unwrap_or_else(|| listen(free_port()));
+        let admin = listen(free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_redis-api"));
         // Every flag has a variable: nothing of the caller's environment may leak in.
         command.env_clear();
@@ -153,6 +162,7 @@ impl Api {
             subcommand: name.into(),
             args: Vec::new(),
             env: Vec::new(),
+            listen: None,
             folder,
         }
     }

@@ -246,6 +246,19 @@ impl Redis {
         Some(line.trim_end().to_owned())
     }
 
+    /// How often `command` (in small letters) has been run, by whomever, as the server counts it.
+    #[track_caller]
+    pub fn calls(&self, command: &str) -> u64 {
+        let line = self.info("commandstats", &format!("cmdstat_{command}"));
+        let count = line.as_deref().and_then(|line| {
+            let calls = line
+                .split(',')
+                .find_map(|part| part.strip_prefix("calls="))?;
+            calls.parse().ok()
+        });
+        count.unwrap_or(0)
+    }
+
     /// Waits until the link to the master is up. The newest values may still be on their way:
     /// wait for those with [`eventually`].
     #[track_caller]
