@@ -6,6 +6,9 @@ const MAX_NAME: usize = 128;
 /// Most fields in one `?fields=`.
 const MAX_FIELDS: usize = 128;
 
+/// Names of fields, each once, in the order asked.
+pub type Names = Box<[Box<[u8]>]>;
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -36,7 +39,7 @@ fn is_field(name: &str) -> bool {
 ///
 /// # Errors
 /// In words, what is wrong with the list.
-pub fn fields(query: &str) -> Option<Result<Box<[Box<[u8]>]>, &'static str>> {
+pub fn fields(query: &str) -> Option<Result<Names, &'static str>> {
     let mut lists = query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("fields="))
@@ -45,7 +48,7 @@ pub fn fields(query: &str) -> Option<Result<Box<[Box<[u8]>]>, &'static str>> {
     Some(names(lists.flat_map(|list| list.split(','))))
 }
 
-fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Box<[Box<[u8]>]>, &'static str> {
+fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Names, &'static str> {
     let mut names: Vec<Box<[u8]>> = Vec::new();
     for name in asked {
         if !is_field(name) {
@@ -99,8 +102,8 @@ mod tests {
     }
 
     fn list(query: &str) -> Option<Result<Vec<String>, &'static str>> {
-        let text = |name: &Box<[u8]>| String::from_utf8_lossy(name).into_owned();
-        fields(query).map(|names| names.map(|names| names.iter().map(text).collect()))
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        fields(query).map(|names| names.map(|names| names.iter().map(|name| text(name)).collect()))
     }
 
     #[test]

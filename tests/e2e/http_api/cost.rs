@@ -248,7 +248,13 @@ fn metrics_agree_with_what_was_done() {
     expect("redis_api_read_batch_size_count", 9.0);
     expect("redis_api_read_batch_size_sum", 9.0);
     assert_eq!(redis.calls("hget"), 9);
-    expect("redis_api_redis_commands_total{role=\"write\"}", 3.0);
+    // And, every 10 s, one question for the CPU time.
+    assert_eq!(redis.calls("hset") - 1, 3, "one is the test's own");
+    let writes = api.metric("redis_api_redis_commands_total{role=\"write\"}");
+    assert!(
+        writes.is_some_and(|count| (3.0..=5.0).contains(&count)),
+        "{writes:?}"
+    );
     eventually(PATIENCE, "the reads and some whole probes of 3", || {
         let commands = api.metric("redis_api_redis_commands_total{role=\"read\"}");
         commands.is_some_and(|count| count > 9.0 && (count - 9.0) % 3.0 == 0.0)
