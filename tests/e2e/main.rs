@@ -4,5 +4,9 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod fakes;
+mod outages;
+mod replica;
 mod rig;
 mod support;
+mod tls;
