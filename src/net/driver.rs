@@ -267,7 +267,9 @@ fn failure_of_dial(error: &DialError) -> ErrorLabel {
 fn failure_of_conn(error: &Error) -> ErrorLabel {
     match error {
         Error::Closed | Error::Io(_) => ErrorLabel::Lost,
-        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) => ErrorLabel::Protocol,
+        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) | Error::Confused(_) => {
+            ErrorLabel::Protocol
+        }
         Error::Stalled(_) => ErrorLabel::Stalled,
         Error::LoginTimeout => ErrorLabel::Timeout,
         Error::Login { kind, .. } | Error::Unfit { kind, .. } => ErrorLabel::of(*kind),

@@ -179,7 +179,11 @@ impl Writes {
                 };
                 (refused, self.verdict(kind, text))
             }
-            _ => (Outcome::WrongReply, Verdict::Continue),
+            // Not ours, perhaps: then neither is any that follows.
+            _ => {
+                let confused = Error::Confused("HSET was answered with no number");
+                (Outcome::WrongReply, Verdict::Close(confused))
+            }
         }
     }
 
