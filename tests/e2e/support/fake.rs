@@ -1,6 +1,7 @@
 //! A Redis server that behaves as a test says: a master with an endless hash, until the script
 //! says otherwise.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::thread;
 use super::load::VERSIONS;
 
 /// What the fake does about one command.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Act {
     /// What a master would do.
     Behave,
@@ -24,6 +25,21 @@ pub enum Act {
     Hold(Vec<u8>),
     /// Reads no more on this connection until the test calls [`Fake::release`].
     Deaf,
+}
+
+impl fmt::Debug for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, bytes) = match self {
+            Act::Behave => ("behave", None),
+            Act::Send(bytes) => ("send", Some(bytes)),
+            Act::Close(bytes) => ("close after", Some(bytes)),
+            Act::Silence(bytes) => ("silence after", Some(bytes)),
+            Act::Hold(bytes) => ("hold", Some(bytes)),
+            Act::Deaf => ("deaf", None),
+        };
+        let bytes = bytes.map_or(&[][..], |bytes| &bytes[..bytes.len().min(60)]);
+        write!(f, "{name} {}", bytes.escape_ascii())
+    }
 }
 
 type Script = Box<dyn FnMut(&[String]) -> Act + Send>;
