@@ -46,6 +46,7 @@ pub enum DialError {
         target: String,
         error: io::Error,
     },
+    /// A file, the name or the handshake; in words.
     Tls(String),
     Secret {
         path: PathBuf,
@@ -60,7 +61,7 @@ impl fmt::Display for DialError {
         match self {
             DialError::Lookup { host, error } => write!(f, "can't resolve {host}: {error}"),
             DialError::Connect { target, error } => write!(f, "can't connect to {target}: {error}"),
-            DialError::Tls(text) => write!(f, "TLS: {text}"),
+            DialError::Tls(text) => f.write_str(text),
             DialError::Secret { path, error } => {
                 write!(
                     f,
@@ -205,10 +206,10 @@ async fn dial_tls(
     deadline: Instant,
 ) -> Result<Stream, DialError> {
     let (connector, name) =
-        tls::connector(options, host).map_err(|error| DialError::Tls(error.to_string()))?;
-    match timeout_at(deadline, connector.connect(name, tcp)).await {
-        Err(_) => Err(DialError::Timeout("TLS handshake")),
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(DialError::Tls(tls::explain(&error, host, options))),
+        tls::connector(options, host).map_err(|error| DialError::Tls(format!("TLS: {error}")))?;
+    let handshake = timeout_at(deadline, connector.connect(name, tcp)).await;
+    match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(DialError::Tls(tls::explain(&error, host, options))),
     }
 }

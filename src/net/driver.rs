@@ -5,6 +5,7 @@
 //! woke it.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,12 +15,13 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::dial::{self, DialError, Stream};
-use super::endpoint::SetOptions;
+use super::endpoint::{Address, Endpoint, SetOptions};
 use super::link::{Link, Owner};
 use super::resolve::Resolver;
+use super::tls;
 use crate::conn::{self, Conn, Error, Event, Verdict, backoff};
 use crate::metrics::{self, ErrorLabel};
-use crate::resp::Limits;
+use crate::resp::{DecodeError, Limits};
 use crate::turn::Turn;
 
 /// Reads in one poll of the task, so that a server that never stops talking can't starve the worker.
@@ -32,6 +34,9 @@ const SETTLED: Duration = Duration::from_secs(2);
 const CAP: Duration = Duration::from_secs(10);
 /// The same for a server on this host, where no other host's clients can be drowned.
 const CAP_LOCAL: Duration = Duration::from_secs(1);
+
+/// The first byte of a TLS alert: its content type (RFC 8446 §5.1).
+const TLS_ALERT: u8 = 21;
 
 /// What a driver needs beside its link and owner.
 pub struct Driver {
@@ -95,15 +100,49 @@ impl Driver {
         link.open(Conn::new(options, login, deadline.into_std(), now));
         let error = self.drive(stream, link, owner).await;
         self.metrics.role().error(failure_of_conn(&error));
+        let mut logged_in = false;
         if let Some(conn) = link.take() {
-            if conn.is_ready() {
+            logged_in = conn.is_ready();
+            if logged_in {
                 self.metrics.role().connections.sub(1);
             }
             for (waiter, fate) in conn.end() {
                 owner.lost(waiter, fate, &error);
             }
         }
-        error.to_string()
+        let hint = if logged_in { "" } else { self.hint(&error) };
+        format!("{error}{hint}")
+    }
+
+    /// What may have to be changed where a login ended so: a port for TLS has no words in plaintext. It closes
+    /// the connection, or sends a TLS alert.
+    fn hint(&self, error: &Error) -> &'static str {
+        let Endpoint { address, tls, .. } = &self.options.endpoint;
+        let wordless = match error {
+            Error::Closed | Error::Io(_) => true,
+            Error::Malformed(DecodeError::UnknownType(byte)) => *byte == TLS_ALERT,
+            _ => false,
+        };
+        match (address, tls) {
+            (Address::Tcp { .. }, None) if wordless => {
+                "; perhaps it speaks only TLS on this port: give rediss:// or --redis-tls"
+            }
+            _ => "",
+        }
+    }
+
+    /// What reading failed with before login was done. With TLS 1.3 a server refuses our certificate only now.
+    fn failed_login(&self, error: &io::Error) -> Error {
+        let of_tls = error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<rustls::Error>());
+        let Endpoint { address, tls, .. } = &self.options.endpoint;
+        Error::Io(match (address, tls) {
+            (Address::Tcp { host, .. }, Some(options)) if of_tls => {
+                tls::explain(error, host, options)
+            }
+            _ => error.to_string(),
+        })
     }
 
     async fn dial(&self, deadline: Instant) -> Result<(Stream, conn::Login), DialError> {
@@ -162,8 +201,12 @@ impl Driver {
         owner: &Rc<dyn Owner<W>>,
     ) -> Result<bool, Error> {
         let outcome = link.with(|conn| {
-            match pin!(stream.read_buf(conn.input())).poll(cx) {
+            let polled = pin!(stream.read_buf(conn.input())).poll(cx);
+            match polled {
                 Poll::Pending => return Ok((false, None)),
+                Poll::Ready(Err(error)) if !conn.is_ready() => {
+                    return Err(self.failed_login(&error));
+                }
                 Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
                 Poll::Ready(Ok(0)) => return Err(Error::Closed),
                 Poll::Ready(Ok(_)) => {}
