@@ -228,6 +228,19 @@ fn error_before_any_command_is_the_reason() {
     wait_whole(&api);
 }
 
+/// What proxies that end TLS say to one who speaks in plaintext.
+#[test]
+fn tls_alert_at_login_is_told_from_garbage() {
+    let fake = Fake::start();
+    fake.welcome(b"\x15\x03\x03\0\x02\x02\x46");
+    let api = api(&fake).start();
+    let line = api.wait_log("malformed reply", PATIENCE);
+    assert!(
+        line.contains("speaks only TLS on this port: give rediss://"),
+        "{line}"
+    );
+}
+
 #[test]
 fn server_that_never_answers_hello() {
     let fake = Fake::start();
