@@ -1,5 +1,5 @@
-//! A read API over Redis that scales with its pods: every pod answers reads from a replica of its own, and sends
-//! writes to the one master.
+//! A read API over Redis that scales with its pods: every pod answers reads from a replica of its
+//! own, and sends writes to the one master.
 //!
 //! # The map
 //!
@@ -7,7 +7,7 @@
 //! request  -> http/server -> http/service -> store/reads   (joins or opens this turn's command)
 //!          -> net/link -> conn::enqueue -> resp::command   (bytes in a buffer)
 //! socket   <- net/driver: one write a turn -> Redis -> one read
-//! reply    -> resp::Decoder -> conn: front of the in-flight queue -> store/waiter wakes all who joined
+//! reply    -> resp::Decoder -> conn: front of the in-flight queue -> store/waiter wakes all
 //! response <- http/reply <- http/service
 //! ```
 //!
@@ -26,12 +26,16 @@
 //!
 //! # Invariants
 //!
-//! - **No request sees another's reply.** Replies go to commands strictly in order; whoever gave up keeps its place; one
-//!   byte too many ends the connection ([`conn`]).
-//! - **No acknowledged write is lost, and none is sent twice** unless it certainly was not carried out ([`store`]).
-//! - **A read is as fresh as its arrival**: it shares commands that are not yet sent, never one that is ([`store`]).
-//! - **Workers share nothing** on the read path: no lock, no channel, no atomic that two cores write ([`worker`]).
-//! - **Everything is bounded**: each queue has a limit, each wait a deadline, each reconnect a backoff with jitter.
+//! - **No request sees another's reply.** Replies go to commands strictly in order; whoever gave up
+//!   keeps its place; one byte too many ends the connection ([`conn`]).
+//! - **No acknowledged write is lost, and none is sent twice** unless it certainly was not carried
+//!   out ([`store`]).
+//! - **A read is as fresh as its arrival**: it shares commands that are not yet sent, never one
+//!   that is ([`store`]).
+//! - **Workers share nothing** on the read path: no lock, no channel, no atomic that two cores
+//!   write ([`worker`]).
+//! - **Everything is bounded**: each queue has a limit, each wait a deadline, each reconnect a
+//!   backoff with jitter.
 //! - Modules import downwards only; `tests/tidy` holds the table above.
 
 #![deny(unsafe_code)]

@@ -1,8 +1,9 @@
 //! The clock of a worker, read at most once in a turn of its event loop.
 //!
-//! A turn is the run of tasks between two polls of the sockets. The first to ask in a turn reads the real clock and
-//! wakes a task that the runtime puts behind all that are ready now; when that task runs, the reading is
-//! forgotten. So a reading is never older than the turn, and requests that arrive together share one.
+//! A turn is the run of tasks between two polls of the sockets. The first to ask in a turn reads
+//! the real clock and wakes a task that the runtime puts behind all that are ready now; when that
+//! task runs, the reading is forgotten. So a reading is never older than the turn, and requests
+//! that arrive together share one.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,7 +24,8 @@ impl Turn {
             return now;
         }
         let now = Instant::now();
-        // Without a running `forget` task nothing would end the turn: then every call reads the clock.
+        // Without a running `forget` task nothing would end the turn: then every call reads the
+        // clock.
         if let Some(end) = &*self.end.borrow() {
             self.reading.set(Some(now));
             end.wake_by_ref();

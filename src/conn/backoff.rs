@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-/// The first ceiling. Low, since a first loss is most often a restart of the server that is over at once; the
-/// jitter spreads the clients of a restarted master over it.
+/// The first ceiling. Low, since a first loss is most often a restart of the server that is over at
+/// once; the jitter spreads the clients of a restarted master over it.
 const BASE: Duration = Duration::from_millis(100);
 
 /// A random wait in `[0, min(cap, BASE·2ⁿ)]` after `failures` failed attempts in a row.
 ///
-/// `random` is uniform in `[0, 1)`; full jitter (rather than a ceiling with some noise) is what keeps the clients of
-/// one restarted server apart: <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+/// `random` is uniform in `[0, 1)`; full jitter (rather than a ceiling with some noise) is what
+/// keeps the clients of one restarted server apart:
+/// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 pub fn full_jitter(failures: u32, cap: Duration, random: f64) -> Duration {
     let doubled = BASE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
     doubled.min(cap).mul_f64(random.clamp(0.0, 1.0))

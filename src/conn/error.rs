@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::resp::{DecodeError, ErrorKind};
 
-/// Why a connection ended. The text says what happened and, where there is one, the cure; the caller adds
-/// the server's address.
+/// Why a connection ended. The text says what happened and, where there is one, the cure; the
+/// caller adds the server's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The server closed the connection.
@@ -17,6 +17,9 @@ pub enum Error {
     Malformed(DecodeError),
     /// A reply while none was awaited, with its text if it was an error.
     Stray(Option<String>),
+    /// A reply of a type that its command doesn't have; what it was. Replies and commands may be
+    /// out of step.
+    Confused(&'static str),
     /// The oldest command has waited this long for its reply.
     Stalled(Duration),
     /// Login was not done in time.
@@ -39,6 +42,10 @@ impl fmt::Display for Error {
             }
             Error::Stray(None) => f.write_str("a reply came while none was awaited"),
             Error::Stray(Some(text)) => write!(f, "the server said without being asked: {text}"),
+            Error::Confused(what) => write!(
+                f,
+                "{what}: its replies may be out of step with our commands; is this a Redis server?"
+            ),
             Error::Stalled(waited) => write!(
                 f,
                 "no reply for {} ms: the server or the way to it hangs",

@@ -1,8 +1,10 @@
-//! Login: `HELLO 3` with `AUTH` and `SETNAME`, or RESP2 with `AUTH` where the server can't, then `SELECT`.
+//! Login: `HELLO 3` with `AUTH` and `SETNAME`, or RESP2 with `AUTH` where the server can't, then
+//! `SELECT`.
 //!
-//! RESP2 is tried only where the server has no `HELLO` (unknown command, `NOPROTO`, or `NOPERM` naming `hello`): a
-//! fallback on any other error would hide a wrong password, and a server whose default user needs none
-//! would then serve us as a stranger. <https://redis.io/docs/latest/commands/hello/>
+//! RESP2 is tried only where the server has no `HELLO` (unknown command, `NOPROTO`, or `NOPERM`
+//! naming `hello`): a fallback on any other error would hide a wrong password, and a server whose
+//! default user needs none would then serve us as a stranger.
+//! <https://redis.io/docs/latest/commands/hello/>
 
 use bytes::BytesMut;
 
@@ -88,7 +90,8 @@ impl Handshake {
                 self.greeting.protocol = 2;
                 Ok(self.auth(out))
             }
-            // A name is a courtesy to whoever reads CLIENT LIST: a server without it serves as well.
+            // A name is a courtesy to whoever reads CLIENT LIST: a server without it serves as
+            // well.
             (Step::SetName, Reply::Error(_)) => Ok(self.select(out)),
             (_, Reply::Error(text)) => Err(refused(text)),
             (Step::Hello, Reply::Map(_) | Reply::Array(_)) => Ok(self.select(out)),
@@ -134,7 +137,8 @@ impl Handshake {
     }
 }
 
-/// User and password to log in with. A user without a password is one whom the server lets in with any (`nopass`).
+/// User and password to log in with. A user without a password is one whom the server lets in with
+/// any (`nopass`).
 fn credentials(login: &Login) -> Option<(Option<&str>, &str)> {
     match (&login.username, &login.password) {
         (None, None) => None,

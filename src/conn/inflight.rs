@@ -13,8 +13,8 @@ struct Slot<W> {
     since: Instant,
 }
 
-/// A queue of awaited replies. Replies carry no name: the n-th reply is the n-th command's, so a slot leaves only
-/// by the front, and a waiter that gave up keeps its place.
+/// A queue of awaited replies. Replies carry no name: the n-th reply is the n-th command's, so a
+/// slot leaves only by the front, and a waiter that gave up keeps its place.
 pub struct InFlight<W> {
     slots: VecDeque<Slot<W>>,
 }
@@ -48,8 +48,8 @@ impl<W> InFlight<W> {
         self.slots.front().map(|slot| slot.since)
     }
 
-    /// All waiters, oldest first, with what became of their commands, when the transport had taken `taken` bytes
-    /// of the output.
+    /// All waiters, oldest first, with what became of their commands, when the transport had taken
+    /// `taken` bytes of the output.
     pub fn drain(&mut self, taken: u64) -> impl Iterator<Item = (W, Fate)> + '_ {
         self.slots.drain(..).map(move |slot| {
             let fate = if slot.start < taken {

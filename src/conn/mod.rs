@@ -1,16 +1,17 @@
-//! One Redis connection as a pure state machine: bytes and `now` in, bytes and events out. No socket, no
-//! clock, no waker; generic over what waits for a reply.
+//! One Redis connection as a pure state machine: bytes and `now` in, bytes and events out. No
+//! socket, no clock, no waker; generic over what waits for a reply.
 //!
 //! Invariants:
-//! - The n-th reply goes to the n-th command's waiter. Nothing leaves the in-flight queue but by its front, or
-//!   all at once with the connection.
-//! - A reply that nobody awaits, and a byte that is no RESP, end the connection: past them no reply could be
-//!   trusted to be the next command's.
-//! - `queued` = `taken` + bytes in the output buffer: a command whose first byte is at or past `taken` has
-//!   certainly not been sent.
+//! - The n-th reply goes to the n-th command's waiter. Nothing leaves the in-flight queue but by
+//!   its front, or all at once with the connection.
+//! - A reply that nobody awaits, and a byte that is no RESP, end the connection: past them no reply
+//!   could be trusted to be the next command's.
+//! - `queued` = `taken` + bytes in the output buffer: a command whose first byte is at or past
+//!   `taken` has certainly not been sent.
 //! - Nothing is accepted before login is done, nor after the end.
 //!
-//! Not here: reconnecting (`net`), what a reply means (`store`), sending anything a second time (nobody, for writes).
+//! Not here: reconnecting (`net`), what a reply means (`store`), sending anything a second time
+//! (nobody, for writes).
 
 pub mod backoff;
 mod error;
@@ -30,8 +31,8 @@ use crate::resp::{self, Decoder, Reply};
 use handshake::{Handshake, Progress};
 use inflight::InFlight;
 
-/// Bytes that may wait in the output buffer. A full window of small commands is far below; it is what bounds
-/// memory when a server stops reading.
+/// Bytes that may wait in the output buffer. A full window of small commands is far below; it is
+/// what bounds memory when a server stops reading.
 const MAX_OUTPUT: usize = 1 << 20;
 
 /// The timing and limits of a connection.
@@ -94,8 +95,8 @@ pub struct Conn<W> {
 }
 
 impl<W> Conn<W> {
-    /// A connection whose transport is up; the first login command waits in [`output`](Self::output). Login must
-    /// be done by `login_deadline`.
+    /// A connection whose transport is up; the first login command waits in
+    /// [`output`](Self::output). Login must be done by `login_deadline`.
     pub fn new(options: Options, login: Login, login_deadline: Instant, now: Instant) -> Self {
         let mut output = BytesMut::with_capacity(1024);
         let handshake = Box::new(Handshake::start(login, &mut output));
@@ -130,7 +131,8 @@ impl<W> Conn<W> {
     /// `encode` must write exactly one command.
     ///
     /// # Errors
-    /// Gives the waiter back, and nothing was written, when the connection is not ready or its window is full.
+    /// Gives the waiter back, and nothing was written, when the connection is not ready or its
+    /// window is full.
     pub fn enqueue(
         &mut self,
         waiter: W,
@@ -168,7 +170,8 @@ impl<W> Conn<W> {
         }
     }
 
-    /// Where received bytes are appended, with room for more. [`on_input`](Self::on_input) takes them in.
+    /// Where received bytes are appended, with room for more. [`on_input`](Self::on_input) takes
+    /// them in.
     pub fn input(&mut self) -> &mut BytesMut {
         const ROOM: usize = 4096;
         let missing = self.decoder.missing(self.input.len());
@@ -176,11 +179,12 @@ impl<W> Conn<W> {
         &mut self.input
     }
 
-    /// Takes in what was appended to [`input`](Self::input), reply by reply, and tells `owner` of each. A
-    /// reply borrows from the input buffer and is gone when `owner` returns.
+    /// Takes in what was appended to [`input`](Self::input), reply by reply, and tells `owner` of
+    /// each. A reply borrows from the input buffer and is gone when `owner` returns.
     ///
     /// # Errors
-    /// The connection must be [ended](Self::end): malformed or stray reply, failed login, or `owner`'s verdict.
+    /// The connection must be [ended](Self::end): malformed or stray reply, failed login, or
+    /// `owner`'s verdict.
     pub fn on_input(
         &mut self,
         now: Instant,
@@ -220,8 +224,8 @@ impl<W> Conn<W> {
         Ok(())
     }
 
-    /// When [`on_timer`](Self::on_timer) must be called next, unless something else happens before: the one
-    /// timer of this connection.
+    /// When [`on_timer`](Self::on_timer) must be called next, unless something else happens before:
+    /// the one timer of this connection.
     pub fn deadline(&self) -> Instant {
         match (&self.phase, self.in_flight.oldest()) {
             (Phase::Login { deadline, .. }, _) => *deadline,

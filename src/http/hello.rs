@@ -1,4 +1,5 @@
-//! The yardstick: the same server with a constant answer, so that the difference to the API is the cost of Redis.
+//! The yardstick: the same server with a constant answer, so that the difference to the API is the
+//! cost of Redis.
 
 use std::future::{Ready, ready};
 use std::rc::Rc;

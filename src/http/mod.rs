@@ -1,4 +1,5 @@
-//! HTTP: the server (generic over its service), the API's service, the yardstick, and the admin port.
+//! HTTP: the server (generic over its service), the API's service, the yardstick, and the admin
+//! port.
 
 pub mod admin;
 pub mod hello;

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-/// The finite number in a posted body. Extra members are ignored; of two named `value` the last counts.
+/// The finite number in a posted body. Extra members are ignored; of two named `value` the last
+/// counts.
 ///
 /// # Errors
 /// In words, what is wrong with the body.

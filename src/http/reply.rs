@@ -18,8 +18,8 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS"
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// When to come again after a `503`, in seconds. Reconnects to a local replica are at most one second apart, and the
-/// header knows no fractions.
+/// When to come again after a `503`, in seconds. Reconnects to a local replica are at most one
+/// second apart, and the header knows no fractions.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
 
 /// A header beyond those that every answer has.
@@ -83,7 +83,8 @@ impl Reply {
         )
     }
 
-    /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted either.
+    /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted
+    /// either.
     pub fn bad_request(error: &str) -> Self {
         Reply::new(
             StatusCode::BAD_REQUEST,
@@ -221,8 +222,9 @@ impl Reply {
         )
     }
 
-    /// The response, made in an empty header map that was used before, since making one takes two allocations. The
-    /// map is taken; swapped rather than moved, for even an empty one has a price when it is dropped.
+    /// The response, made in an empty header map that was used before, since making one takes two
+    /// allocations. The map is taken; swapped rather than moved, for even an empty one has a price
+    /// when it is dropped.
     pub fn into_response(self, headers: &mut HeaderMap) -> Response<Body> {
         if self.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_TYPE, JSON);

@@ -28,14 +28,15 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients resolve away.
+/// The unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients
+/// resolve away.
 fn is_field(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(letter) && name != "." && name != ".."
 }
 
-/// The names of `fields=A,B` in a query, each once, in the order asked; `None` if it has no such parameter. Given
-/// several times, the lists add up.
+/// The names of `fields=A,B` in a query, each once, in the order asked; `None` if it has no such
+/// parameter. Given several times, the lists add up.
 ///
 /// # Errors
 /// In words, what is wrong with the list.

@@ -1,7 +1,7 @@
 //! The read API: from a request to a read or a write, and from its outcome to a response.
 //!
-//! The hot path is `GET /`: it meets no router, no map and no formatter, and drops the request at once, so that hyper
-//! reads the next one into the same memory.
+//! The hot path is `GET /`: it meets no router, no map and no formatter, and drops the request at
+//! once, so that hyper reads the next one into the same memory.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -168,8 +168,8 @@ impl Service for Api {
             && uri.path() == "/"
             && uri.query().is_none()
             && has_one_host(&request);
-        // Now rather than with the response: names and values are slices of hyper's read buffer, which it can use
-        // again once the last of them is gone.
+        // Now rather than with the response: names and values are slices of hyper's read buffer,
+        // which it can use again once the last of them is gone.
         let (work, mut headers) = if plain {
             let work = Work::Read(self.0.reads.current(entry.since()), Absent::NotInitialised);
             (work, request.into_parts().0.headers)
@@ -303,7 +303,8 @@ async fn value_of(body: Incoming, limit: usize) -> Result<f64, Reply> {
     }
 }
 
-/// RFC 9112, section 3.2: a request of HTTP/1.1 without a `Host`, or any with two, is answered `400`.
+/// RFC 9112, section 3.2: a request of HTTP/1.1 without a `Host`, or any with two, is answered
+/// `400`.
 fn has_one_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

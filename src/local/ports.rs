@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use super::Error;
 
-/// How far from a taken port the first substitute is: `6379` becomes `16379`, easy to recognise, and
-/// below 32768, where Linux begins to hand out ports for outgoing connections.
+/// How far from a taken port the first substitute is: `6379` becomes `16379`, easy to recognise,
+/// and below 32768, where Linux begins to hand out ports for outgoing connections.
 const STEP: u16 = 10_000;
 
 /// Substitutes that are tried.

@@ -27,8 +27,8 @@ pub use text::CONTENT_TYPE;
 
 /// Request duration buckets, in nanoseconds.
 ///
-/// In steps of 1, 2.5, 5 from 50 µs to 1 s. 400 ms stands in for 500 ms: it is the default time limit
-/// of a request, so that with it the requests beyond are exactly those that ran out of time.
+/// In steps of 1, 2.5, 5 from 50 µs to 1 s. 400 ms stands in for 500 ms: it is the default time
+/// limit of a request, so that with it the requests beyond are exactly those that ran out of time.
 pub static DURATION_BOUNDS_NS: Bounds<14> = Bounds::new([
     50_000,
     100_000,

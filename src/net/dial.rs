@@ -16,13 +16,13 @@ use super::resolve::Resolver;
 use super::tls;
 use crate::conn::Login;
 
-/// The kernel probes a silent peer after this long, and then this often, so that a peer that vanished without a
-/// word is noticed even while no command is in flight and our own `PING` is off.
+/// The kernel probes a silent peer after this long, and then this often, so that a peer that
+/// vanished without a word is noticed even while no command is in flight and our own `PING` is off.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sent data that stays unacknowledged for this long resets the connection (`TCP_USER_TIMEOUT`, RFC 5482). Without
-/// it Linux retransmits for about 15 minutes.
+/// Sent data that stays unacknowledged for this long resets the connection (`TCP_USER_TIMEOUT`, RFC
+/// 5482). Without it Linux retransmits for about 15 minutes.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,6 +46,7 @@ pub enum DialError {
         target: String,
         error: io::Error,
     },
+    /// A file, the name or the handshake; in words.
     Tls(String),
     Secret {
         path: PathBuf,
@@ -60,7 +61,7 @@ impl fmt::Display for DialError {
         match self {
             DialError::Lookup { host, error } => write!(f, "can't resolve {host}: {error}"),
             DialError::Connect { target, error } => write!(f, "can't connect to {target}: {error}"),
-            DialError::Tls(text) => write!(f, "TLS: {text}"),
+            DialError::Tls(text) => f.write_str(text),
             DialError::Secret { path, error } => {
                 write!(
                     f,
@@ -205,14 +206,10 @@ async fn dial_tls(
     deadline: Instant,
 ) -> Result<Stream, DialError> {
     let (connector, name) =
-        tls::connector(options, host).map_err(|error| DialError::Tls(error.to_string()))?;
-    match timeout_at(deadline, connector.connect(name, tcp)).await {
-        // A Redis port without TLS is silent to a TLS greeting.
-        Err(_) => {
-            let error = io::ErrorKind::TimedOut.into();
-            Err(DialError::Tls(tls::explain(&error, host, options)))
-        }
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(DialError::Tls(tls::explain(&error, host, options))),
+        tls::connector(options, host).map_err(|error| DialError::Tls(format!("TLS: {error}")))?;
+    let handshake = timeout_at(deadline, connector.connect(name, tcp)).await;
+    match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(DialError::Tls(tls::explain(&error, host, options))),
     }
 }

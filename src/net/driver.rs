@@ -1,8 +1,8 @@
 //! The task of one link: connects, moves bytes both ways, connects again.
 //!
-//! One task drives both directions of a connection: a server that stops reading until its replies are read can't
-//! deadlock it. All commands of one turn leave in one `write`, since the task runs behind the requests that
-//! woke it.
+//! One task drives both directions of a connection: a server that stops reading until its replies
+//! are read can't deadlock it. All commands of one turn leave in one `write`, since the task runs
+//! behind the requests that woke it.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -21,10 +21,11 @@ use super::resolve::Resolver;
 use super::tls;
 use crate::conn::{self, Conn, Error, Event, Verdict, backoff};
 use crate::metrics::{self, ErrorLabel};
-use crate::resp::Limits;
+use crate::resp::{DecodeError, Limits};
 use crate::turn::Turn;
 
-/// Reads in one poll of the task, so that a server that never stops talking can't starve the worker.
+/// Reads in one poll of the task, so that a server that never stops talking can't starve the
+/// worker.
 const MAX_READS: usize = 16;
 
 /// A connection that stood this long counts as a success: the next wait starts small again.
@@ -35,8 +36,8 @@ const CAP: Duration = Duration::from_secs(10);
 /// The same for a server on this host, where no other host's clients can be drowned.
 const CAP_LOCAL: Duration = Duration::from_secs(1);
 
-/// What one reply may cost us: enough for `INFO` and for the longest `HMGET` of numbers, with a wide margin, and little
-/// enough that a server gone mad can't take the pod's memory.
+/// What one reply may cost us: enough for `INFO` and for the longest `HMGET` of numbers, with a
+/// wide margin, and little enough that a server gone mad can't take the pod's memory.
 const LIMITS: Limits = Limits {
     depth: 8,
     elements: 4096,
@@ -44,6 +45,8 @@ const LIMITS: Limits = Limits {
     bulk_len: 1 << 20,
     reply_len: 4 << 20,
 };
+/// The first byte of a TLS alert: its content type (RFC 8446 §5.1).
+const TLS_ALERT: u8 = 21;
 
 /// What a driver needs beside its link and owner.
 pub struct Driver {
@@ -107,15 +110,50 @@ impl Driver {
         link.open(Conn::new(options, login, deadline.into_std(), now));
         let error = self.drive(stream, link, owner).await;
         self.metrics.role().error(failure_of_conn(&error));
+        let mut logged_in = false;
         if let Some(conn) = link.take() {
-            if conn.is_ready() {
+            logged_in = conn.is_ready();
+            if logged_in {
                 self.metrics.role().connections.sub(1);
             }
             for (waiter, fate) in conn.end() {
                 owner.lost(waiter, fate, &error);
             }
         }
-        error.to_string()
+        let hint = if logged_in { "" } else { self.hint(&error) };
+        format!("{error}{hint}")
+    }
+
+    /// What may have to be changed where a login ended so: a port for TLS has no words in
+    /// plaintext. It closes the connection, or sends a TLS alert.
+    fn hint(&self, error: &Error) -> &'static str {
+        let Endpoint { address, tls, .. } = &self.options.endpoint;
+        let wordless = match error {
+            Error::Closed | Error::Io(_) => true,
+            Error::Malformed(DecodeError::UnknownType(byte)) => *byte == TLS_ALERT,
+            _ => false,
+        };
+        match (address, tls) {
+            (Address::Tcp { .. }, None) if wordless => {
+                "; perhaps it speaks only TLS on this port: give rediss:// or --redis-tls"
+            }
+            _ => "",
+        }
+    }
+
+    /// What reading failed with before login was done. With TLS 1.3 a server refuses our
+    /// certificate only now.
+    fn failed_login(&self, error: &io::Error) -> Error {
+        let of_tls = error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<rustls::Error>());
+        let Endpoint { address, tls, .. } = &self.options.endpoint;
+        Error::Io(match (address, tls) {
+            (Address::Tcp { host, .. }, Some(options)) if of_tls => {
+                tls::explain(error, host, options)
+            }
+            _ => error.to_string(),
+        })
     }
 
     async fn dial(&self, deadline: Instant) -> Result<(Stream, conn::Login), DialError> {
@@ -174,9 +212,13 @@ impl Driver {
         owner: &Rc<dyn Owner<W>>,
     ) -> Result<bool, Error> {
         let outcome = link.with(|conn| {
-            match pin!(stream.read_buf(conn.input())).poll(cx) {
+            let polled = pin!(stream.read_buf(conn.input())).poll(cx);
+            match polled {
                 Poll::Pending => return Ok((false, None)),
-                Poll::Ready(Err(error)) => return Err(self.read_error(&error)),
+                Poll::Ready(Err(error)) if !conn.is_ready() => {
+                    return Err(self.failed_login(&error));
+                }
+                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
                 Poll::Ready(Ok(0)) => return Err(Error::Closed),
                 Poll::Ready(Ok(_)) => {}
             }
@@ -202,21 +244,10 @@ impl Driver {
         Ok(received)
     }
 
-    /// With TLS 1.3 a server refuses our certificate only after the handshake: the first read says so.
-    fn read_error(&self, error: &io::Error) -> Error {
-        let Endpoint { address, tls, .. } = &self.options.endpoint;
-        match (address, tls) {
-            (Address::Tcp { host, .. }, Some(options)) => {
-                Error::Io(tls::explain(error, host, options))
-            }
-            _ => Error::Io(error.to_string()),
-        }
-    }
-
     /// Runs the connection's one timer; whether it had something to do.
     ///
-    /// The timer is moved only forward to an earlier deadline or when it fires: with traffic the deadline moves with
-    /// every reply, and following it would cost a timer operation each.
+    /// The timer is moved only forward to an earlier deadline or when it fires: with traffic the
+    /// deadline moves with every reply, and following it would cost a timer operation each.
     fn beat<W>(
         &self,
         cx: &mut Context<'_>,
@@ -230,7 +261,8 @@ impl Driver {
         }
         let mut acted = false;
         while timer.as_mut().poll(cx).is_ready() {
-            // The real clock: a turn that lasted must not let a stalled connection pass for a young one.
+            // The real clock: a turn that lasted must not let a stalled connection pass for a young
+            // one.
             let now = Instant::now();
             link.with(|conn| conn.on_timer(now.into_std()))
                 .unwrap_or(Err(Error::Closed))?;
@@ -264,7 +296,8 @@ fn write<W>(
                 Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
             }
         }
-        // TLS keeps records of its own until it is flushed; for a plain socket this is no system call.
+        // TLS keeps records of its own until it is flushed; for a plain socket this is no system
+        // call.
         if *unflushed {
             match Pin::new(&mut *stream).poll_flush(cx) {
                 Poll::Pending => {}
@@ -290,7 +323,9 @@ fn failure_of_dial(error: &DialError) -> ErrorLabel {
 fn failure_of_conn(error: &Error) -> ErrorLabel {
     match error {
         Error::Closed | Error::Io(_) => ErrorLabel::Lost,
-        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) => ErrorLabel::Protocol,
+        Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) | Error::Confused(_) => {
+            ErrorLabel::Protocol
+        }
         Error::Stalled(_) => ErrorLabel::Stalled,
         Error::LoginTimeout => ErrorLabel::Timeout,
         Error::Login { kind, .. } | Error::Unfit { kind, .. } => ErrorLabel::of(*kind),

@@ -1,7 +1,7 @@
 //! One place in a connection set: empty, connecting, or holding a connection.
 //!
-//! A link outlives its connections. Requests write commands into it from anywhere on the worker's thread; its driver
-//! task alone moves bytes between it and the socket.
+//! A link outlives its connections. Requests write commands into it from anywhere on the worker's
+//! thread; its driver task alone moves bytes between it and the socket.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,7 +16,8 @@ use crate::resp::Reply;
 
 /// What the owner of a set is told. All calls come from the driver tasks, on the worker's thread.
 pub trait Owner<W>: 'static {
-    /// A connection was made and logged in. Commands may be enqueued on `link`; [`Link::admit`] opens it to requests.
+    /// A connection was made and logged in. Commands may be enqueued on `link`; [`Link::admit`]
+    /// opens it to requests.
     fn ready(&self, link: &Rc<Link<W>>, greeting: Greeting);
 
     /// A reply arrived. Must not enqueue on the same link: its connection is in use.
@@ -28,7 +29,8 @@ pub trait Owner<W>: 'static {
     /// The connection ended before this waiter's reply.
     fn lost(&self, waiter: W, fate: Fate, error: &Error);
 
-    /// The link has no connection any more, or an attempt to get one failed: why, in words. Called after `lost`.
+    /// The link has no connection any more, or an attempt to get one failed: why, in words. Called
+    /// after `lost`.
     fn down(&self, link: &Link<W>, why: &str);
 }
 
@@ -38,8 +40,8 @@ pub struct Link<W> {
     conn: RefCell<Option<Conn<W>>>,
     /// May requests use it? The owner decides, after login, by [`Link::admit`].
     admitted: Cell<bool>,
-    /// Counts the times the driver began to give bytes to the transport: a command enqueued at this count has not
-    /// been sent while the count stands.
+    /// Counts the times the driver began to give bytes to the transport: a command enqueued at this
+    /// count has not been sent while the count stands.
     flushes: Cell<u64>,
     /// The driver is woken already and will see what was enqueued.
     woken: Cell<bool>,
@@ -80,8 +82,8 @@ impl<W> Link<W> {
         self.conn.borrow().as_ref().map_or(0, Conn::in_flight)
     }
 
-    /// Changes when commands enqueued so far begin to be sent: until then a command with the same stamp is
-    /// certainly *not yet sent*.
+    /// Changes when commands enqueued so far begin to be sent: until then a command with the same
+    /// stamp is certainly *not yet sent*.
     pub fn stamp(&self) -> u64 {
         self.flushes.get()
     }
@@ -117,7 +119,8 @@ impl<W> Link<W> {
     pub(super) fn take(&self) -> Option<Conn<W>> {
         self.admitted.set(false);
         self.driver.borrow_mut().take();
-        // Whoever compares stamps must not take a command of the lost connection for one of the next.
+        // Whoever compares stamps must not take a command of the lost connection for one of the
+        // next.
         self.flushes.set(self.flushes.get() + 1);
         self.conn.borrow_mut().take()
     }

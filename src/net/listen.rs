@@ -1,8 +1,9 @@
 //! Accepting clients and spreading them over the workers.
 //!
-//! One task accepts for all and hands each socket to the worker with the fewest open connections, so that a handful
-//! of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by hash: of ten connections it
-//! often gives one of two workers two.) The backlog is one queue, and nothing in it is lost when listening ends.
+//! One task accepts for all and hands each socket to the worker with the fewest open connections,
+//! so that a handful of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by
+//! hash: of ten connections it often gives one of two workers two.) The backlog is one queue, and
+//! nothing in it is lost when listening ends.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,14 +18,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Connections that the kernel completes before we accept them; it cuts this to `net.core.somaxconn`.
+/// Connections that the kernel completes before we accept them; it cuts this to
+/// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Sockets on the way to one worker. A worker that falls behind further than this makes the acceptor wait, and then
-/// the backlog holds them.
+/// Sockets on the way to one worker. A worker that falls behind further than this makes the
+/// acceptor wait, and then the backlog holds them.
 const HAND_OVER: usize = 1024;
 
-/// After a failed accept (out of file descriptors, mostly) the next one waits this long: at once would spin.
+/// After a failed accept (out of file descriptors, mostly) the next one waits this long: at once
+/// would spin.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a port could not be listened on.
@@ -49,8 +52,8 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Listens on `address`; an IPv6 wildcard takes IPv4 clients too. With `fallback`, for an address nobody asked
-/// for, `[::]` becomes `0.0.0.0` on a host without IPv6.
+/// Listens on `address`; an IPv6 wildcard takes IPv4 clients too. With `fallback`, for an address
+/// nobody asked for, `[::]` becomes `0.0.0.0` on a host without IPv6.
 ///
 /// # Errors
 /// The address, and what the system said.
@@ -117,8 +120,8 @@ impl Drop for Ticket {
 pub struct Incoming(mpsc::Receiver<Accepted>);
 
 impl Incoming {
-    /// The next connection, registered with the current worker's runtime; `None` once listening has ended and all
-    /// were taken. The ticket is to be kept until the connection is closed.
+    /// The next connection, registered with the current worker's runtime; `None` once listening has
+    /// ended and all were taken. The ticket is to be kept until the connection is closed.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -137,8 +140,8 @@ struct Target {
 /// Where accepted sockets go.
 struct Targets {
     workers: Vec<Target>,
-    /// Accepted, and waiting for room with a worker. Here and not in the waiting future, so that dropping that
-    /// doesn't drop the client.
+    /// Accepted, and waiting for room with a worker. Here and not in the waiting future, so that
+    /// dropping that doesn't drop the client.
     held: RefCell<Option<StdStream>>,
 }
 

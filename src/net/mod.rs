@@ -1,7 +1,9 @@
-//! Sockets: to Redis (dial, TLS, the per-worker connection sets and their driver tasks) and from clients (listen).
+//! Sockets: to Redis (dial, TLS, the per-worker connection sets and their driver tasks) and from
+//! clients (listen).
 //!
-//! Invariants: one task per connection drives both directions; all commands of one turn leave in one write; nothing
-//! here is shared between workers but the name-lookup pool. What a command or a reply means is `store`'s business.
+//! Invariants: one task per connection drives both directions; all commands of one turn leave in
+//! one write; nothing here is shared between workers but the name-lookup pool. What a command or a
+//! reply means is `store`'s business.
 
 pub mod dial;
 mod driver;

@@ -1,8 +1,8 @@
 //! Name lookups, on a blocking pool that all workers share.
 //!
-//! The system's resolver blocks, so it needs threads; one small pool for the process keeps their number fixed
-//! whatever the number of workers. A name is looked up at each connect and never cached here: after a failover the
-//! next attempt must see the new address.
+//! The system's resolver blocks, so it needs threads; one small pool for the process keeps their
+//! number fixed whatever the number of workers. A name is looked up at each connect and never
+//! cached here: after a failover the next attempt must see the new address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-/// Lookups at the same time, and so threads of the pool: a second one, lest a name server that hangs for one
-/// role's name delays the other's.
+/// Lookups at the same time, and so threads of the pool: a second one, lest a name server that
+/// hangs for one role's name delays the other's.
 pub const LOOKUP_THREADS: usize = 2;
 
 /// A handle to the shared pool. Cheap to clone.
@@ -38,7 +38,8 @@ impl Resolver {
     /// The resolver's error, or `NotFound` for a name without addresses.
     ///
     /// # Cancel safety
-    /// Dropping it abandons the answer; a lookup under way keeps its slot until the resolver returns.
+    /// Dropping it abandons the answer; a lookup under way keeps its slot until the resolver
+    /// returns.
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);

@@ -1,4 +1,5 @@
-//! A worker's connections to one server: not a pool, nothing is checked out; commands of all requests share them.
+//! A worker's connections to one server: not a pool, nothing is checked out; commands of all
+//! requests share them.
 
 use std::rc::Rc;
 
@@ -11,7 +12,8 @@ pub struct Set<W> {
 }
 
 impl<W: 'static> Set<W> {
-    /// Makes the set and its driver tasks on the current worker's runtime. `driver` gives each link its driver.
+    /// Makes the set and its driver tasks on the current worker's runtime. `driver` gives each link
+    /// its driver.
     pub fn start(
         connections: usize,
         metrics: &crate::metrics::RoleOf,

@@ -105,8 +105,8 @@ impl Decoder {
 
     /// Decodes the reply that `buf` starts with; `None` until the whole of it is there.
     ///
-    /// `buf` starts at the first byte of a reply, and until `Some` is returned it must hold the same
-    /// bytes again, with more appended. Then advance it by [`Decoded::len`].
+    /// `buf` starts at the first byte of a reply, and until `Some` is returned it must hold the
+    /// same bytes again, with more appended. Then advance it by [`Decoded::len`].
     ///
     /// # Errors
     /// What rule was broken or which limit passed, as soon as the bytes show it. It is final: every
@@ -131,8 +131,8 @@ impl Decoder {
         self.bulk.map_or(0, |bulk| bulk.end.saturating_sub(buf_len))
     }
 
-    /// The fast path: a whole bulk string of 1 to 99 bytes, as all stored numbers are. It changes no
-    /// state; whatever it does not know is left to the scan.
+    /// The fast path: a whole bulk string of 1 to 99 bytes, as all stored numbers are. It changes
+    /// no state; whatever it does not know is left to the scan.
     #[inline]
     fn short_bulk<'b>(&self, buf: &'b [u8]) -> Option<Decoded<'b>> {
         let (text_len, rest) = match buf {
@@ -200,7 +200,8 @@ impl Decoder {
     /// Neither CR nor LF may stand inside a line, as the specification says of [simple strings]:
     /// the first of them has to be the CR of the CRLF that ends it.
     ///
-    /// [simple strings]: https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-strings
+    /// [simple strings]:
+    /// https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-strings
     fn line<'b>(&mut self, buf: &'b [u8]) -> Result<Option<Line<'b>>, DecodeError> {
         let Some(&kind) = buf.get(self.item) else {
             return Ok(None);
@@ -240,8 +241,8 @@ impl Decoder {
             b'+' | b'-' | b':' | b'(' | b',' | b'#' | b'_' => Ok(()),
             b'$' | b'!' | b'=' | b'*' | b'~' | b'%' | b'|' => Ok(()),
             b'>' if self.at_top() => Ok(()),
-            // "Push data may appear before or after any of RESP's data types but never inside them."
-            // https://redis.io/docs/latest/develop/reference/protocol-spec/#pushes
+            // "Push data may appear before or after any of RESP's data types but never inside
+            // them." https://redis.io/docs/latest/develop/reference/protocol-spec/#pushes
             b'>' => Err(DecodeError::NestedPush),
             // The chunk and the end of https://github.com/redis/redis-specifications,
             // protocol/RESP3.md, "Streamed strings" and "Streamed aggregate data types".

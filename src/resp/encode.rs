@@ -1,17 +1,18 @@
 //! Commands as bytes: [arrays of bulk strings], the only thing that a client sends.
 //!
-//! Lengths lead every argument, so that no byte of an argument can be taken for protocol: nothing is
-//! ever escaped, and nothing can be injected.
+//! Lengths lead every argument, so that no byte of an argument can be taken for protocol: nothing
+//! is ever escaped, and nothing can be injected.
 //!
-//! [arrays of bulk strings]: https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
+//! [arrays of bulk strings]:
+//! https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
 
 use bytes::{Bytes, BytesMut};
 
 /// Digits of the largest `usize`.
 const DIGITS_MAX: usize = 20;
 
-/// Appends a command to `out`: its name and arguments, any bytes. Makes room once, and allocates only
-/// if `out` has not enough.
+/// Appends a command to `out`: its name and arguments, any bytes. Makes room once, and allocates
+/// only if `out` has not enough.
 ///
 /// `args` must not be empty. Redis reads an empty command and answers nothing, so that every later
 /// reply would go to the wrong waiter; an empty slice appends nothing.

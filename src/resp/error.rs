@@ -2,8 +2,8 @@
 
 /// The kinds of error that are treated apart: each has its HTTP status, its text and its metric.
 ///
-/// The kind is the first word of the text, the [error prefix]. Where older servers say `ERR` for what
-/// later got a word of its own, the beginning of the message decides.
+/// The kind is the first word of the text, the [error prefix]. Where older servers say `ERR` for
+/// what later got a word of its own, the beginning of the message decides.
 ///
 /// [error prefix]: https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

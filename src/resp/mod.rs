@@ -1,9 +1,9 @@
 //! RESP2 and RESP3, the wire protocol of Redis, as a pure state machine: bytes in, values out.
 //!
-//! [`command()`] writes commands into a buffer. [`Decoder`] reads replies out of one, in two phases:
-//! a resumable scan finds the end of the next reply and validates every byte of it; only then a
-//! [`Reply`] is made, a view that borrows from the buffer and parses lazily what is asked for.
-//! Rules are those of the [RESP specification]; each is cited where it is applied.
+//! [`command()`] writes commands into a buffer. [`Decoder`] reads replies out of one, in two
+//! phases: a resumable scan finds the end of the next reply and validates every byte of it; only
+//! then a [`Reply`] is made, a view that borrows from the buffer and parses lazily what is asked
+//! for. Rules are those of the [RESP specification]; each is cited where it is applied.
 //!
 //! # Invariants
 //! - No I/O, no clock, no allocation in decoding, no dependency but `bytes` and `memchr`.
@@ -34,8 +34,8 @@ pub use error::ErrorKind;
 pub use reply::Reply;
 pub use view::{Attributed, Elements, Pairs};
 
-/// What a reply may announce before it is refused. The server is trusted with our data, not with our
-/// memory: a broken proxy, or a stream out of step, announces any number.
+/// What a reply may announce before it is refused. The server is trusted with our data, not with
+/// our memory: a broken proxy, or a stream out of step, announces any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Levels of nesting: aggregates open at the same time, where an attribute counts as one that

@@ -1,9 +1,10 @@
-//! What the service asks of Redis: reads of the hash's fields from the read side, writes to the master.
+//! What the service asks of Redis: reads of the hash's fields from the read side, writes to the
+//! master.
 //!
 //! Invariants:
 //! - Everything that reads goes through [`Reads`]' one question, *which link may answer now*.
-//! - A read is answered by a command that was sent after the read had arrived; it may share a command that is not yet
-//!   sent, never one that is.
+//! - A read is answered by a command that was sent after the read had arrived; it may share a
+//!   command that is not yet sent, never one that is.
 //! - A write is handed to a connection at most once unless it was certainly not carried out.
 //!
 //! All of it belongs to one worker thread: `Rc` and `Cell`, no lock, nothing shared.

@@ -42,8 +42,9 @@ fn skip_digits(text: &[u8]) -> &[u8] {
     &text[end..]
 }
 
-/// The shortest decimal digits that read back as the same double, plain from 1e-6 up to 1e21 and with an exponent
-/// beyond, where `JSON.stringify` changes over too. `-0` keeps its sign. `value` must be finite.
+/// The shortest decimal digits that read back as the same double, plain from 1e-6 up to 1e21 and
+/// with an exponent beyond, where `JSON.stringify` changes over too. `-0` keeps its sign. `value`
+/// must be finite.
 pub fn shortest(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 || (1e-6..1e21).contains(&size) {

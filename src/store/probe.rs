@@ -1,8 +1,9 @@
 //! Whether a read server may answer: what `INFO` says of it, and the rule.
 //!
-//! A replica that restarted while its master was away answers nil, or the value of an old dump, as if it were the
-//! truth. `HELLO`, `PING` and `ROLE` don't tell; only `INFO replication` does: `master_link_down_since_seconds` is -1
-//! while the process has never been in sync. <https://redis.io/docs/latest/commands/info/>
+//! A replica that restarted while its master was away answers nil, or the value of an old dump, as
+//! if it were the truth. `HELLO`, `PING` and `ROLE` don't tell; only `INFO replication` does:
+//! `master_link_down_since_seconds` is -1 while the process has never been in sync.
+//! <https://redis.io/docs/latest/commands/info/>
 
 use std::time::Duration;
 

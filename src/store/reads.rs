@@ -284,11 +284,14 @@ impl Reads {
         }
     }
 
-    fn on_probe(&self, link: &Link<Waiter>, section: Section, reply: Reply<'_>) {
+    fn on_probe(&self, link: &Link<Waiter>, section: Section, reply: Reply<'_>) -> Verdict {
         let info = match (reply.plain(), reply.as_text()) {
             (_, Some(info)) => info,
-            (Reply::Error(text), _) => return self.on_refused_probe(link, section, text),
-            _ => b"",
+            (Reply::Error(text), _) => {
+                self.on_refused_probe(link, section, text);
+                return Verdict::Continue;
+            }
+            _ => return Verdict::Close(Error::Confused("INFO was answered with no text")),
         };
         match section {
             Section::Persistence => {
@@ -309,9 +312,11 @@ impl Reads {
                 }
             }
         }
+        Verdict::Continue
     }
 
-    /// A server that doesn't say how it is can't be known to tell the truth. Its CPU time is a courtesy.
+    /// A server that doesn't say how it is can't be known to tell the truth. Its CPU time is a
+    /// courtesy.
     fn on_refused_probe(&self, link: &Link<Waiter>, section: Section, text: &[u8]) {
         let kind = ErrorKind::of(text);
         self.metrics.read.error(ErrorLabel::of(kind));
@@ -380,13 +385,19 @@ impl Reads {
         let waiters = answer.waiters();
         self.last_size.set(waiters);
         self.metrics.read_batch_size.observe(waiters as u64);
-        let Err(ReadError::Refused { kind, text }) = &outcome else {
-            answer.resolve(outcome);
-            return Verdict::Continue;
+        let verdict = match &outcome {
+            Err(ReadError::Refused { kind, text }) => self.verdict(link, *kind, text.to_string()),
+            // Not ours, perhaps: then neither is any that follows.
+            Err(ReadError::WrongReply(what)) => Verdict::Close(Error::Confused(what)),
+            _ => Verdict::Continue,
         };
-        let (kind, text) = (*kind, text.to_string());
-        self.metrics.read.error(ErrorLabel::of(kind));
         answer.resolve(outcome);
+        verdict
+    }
+
+    /// What an error reply means for its connection.
+    fn verdict(&self, link: &Link<Waiter>, kind: ErrorKind, text: String) -> Verdict {
+        self.metrics.read.error(ErrorLabel::of(kind));
         match kind {
             // It says itself that it can't be asked now; the next probe tells when it can.
             ErrorKind::Loading | ErrorKind::MasterDown => {
@@ -414,10 +425,7 @@ impl Owner<Waiter> for Reads {
         // A reply that was overtaken by the news that its server can't be trusted.
         let trusted = link.is_admitted();
         match waiter {
-            Waiter::Probe(section) => {
-                self.on_probe(link, section, reply);
-                Verdict::Continue
-            }
+            Waiter::Probe(section) => self.on_probe(link, section, reply),
             Waiter::Field(answer) | Waiter::Many(answer, _) if !trusted => {
                 answer.resolve(Err(ReadError::Lost));
                 Verdict::Continue
@@ -475,8 +483,8 @@ enum Asked {
 
 /// A read under way: `Ok(None)` for a field that isn't there.
 ///
-/// A read lost with its connection is sent again on another, unless in [`ReadMode::Direct`]. The deadline is the
-/// caller's.
+/// A read lost with its connection is sent again on another, unless in [`ReadMode::Direct`]. The
+/// deadline is the caller's.
 ///
 /// # Cancel safety
 /// Dropping it abandons the answer; the command keeps its place in the connection's queue.
@@ -502,10 +510,7 @@ impl Future for Read {
             }
             self.sends += 1;
             let now = self.reads.turn.now();
-            self.wait = match self.reads.send(&self.asked, now) {
-                Err(ReadError::Unavailable) => Err(ReadError::Lost),
-                sent => sent,
-            };
+            self.wait = self.reads.send(&self.asked, now);
         }
     }
 }

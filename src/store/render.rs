@@ -10,11 +10,12 @@ use crate::resp::Reply;
 
 const OPEN: &[u8] = b"{\"current\":";
 
-/// Longest stored text that is relayed. A double needs 25 bytes; more digits are allowed, a book is not.
+/// Longest stored text that is relayed. A double needs 25 bytes; more digits are allowed, a book is
+/// not.
 const MAX_NUMBER: usize = 1024;
 
-/// Makes `{"current":N}`, and keeps the last one: the same number again costs a comparison and a reference
-/// count. Values change about once a second and are read 100,000 times in it.
+/// Makes `{"current":N}`, and keeps the last one: the same number again costs a comparison and a
+/// reference count. Values change about once a second and are read 100,000 times in it.
 #[derive(Default)]
 pub struct CurrentBody {
     last: RefCell<Bytes>,

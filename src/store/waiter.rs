@@ -55,8 +55,8 @@ impl<T: Clone> Answer<T> {
 /// Waits for an [`Answer`].
 ///
 /// # Cancel safety
-/// Dropping it leaves its waker behind: the task is woken once for nothing. The command's place in the
-/// connection's queue is not touched.
+/// Dropping it leaves its waker behind: the task is woken once for nothing. The command's place in
+/// the connection's queue is not touched.
 pub struct Wait<T> {
     answer: Rc<Answer<T>>,
     /// Where our waker is.

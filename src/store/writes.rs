@@ -14,8 +14,8 @@ use crate::net::{Link, Owner, Set};
 use crate::resp::{self, ErrorKind, Reply};
 use crate::turn::Turn;
 
-/// Writes that may wait for a connection at the same moment, per worker. Each holds a request and its connection
-/// for up to the request timeout; more are refused at once.
+/// Writes that may wait for a connection at the same moment, per worker. Each holds a request and
+/// its connection for up to the request timeout; more are refused at once.
 const MAX_WAITING: usize = 1024;
 
 /// Why a write did not succeed, and so what became of it.
@@ -98,8 +98,8 @@ impl Writes {
 
     /// Stores `value` in a field of the hash; `Ok` only after the master said that it is done.
     ///
-    /// Waits for a connection as long as the caller lets it; the deadline is the caller's, who is told
-    /// by `report` how far the write has come.
+    /// Waits for a connection as long as the caller lets it; the deadline is the caller's, who is
+    /// told by `report` how far the write has come.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -193,12 +193,16 @@ impl Writes {
                 };
                 (refused, self.verdict(kind, text))
             }
-            _ => (Outcome::WrongReply, Verdict::Continue),
+            // Not ours, perhaps: then neither is any that follows.
+            _ => {
+                let confused = Error::Confused("HSET was answered with no number");
+                (Outcome::WrongReply, Verdict::Close(confused))
+            }
         }
     }
 
-    /// `READONLY`: a failover made this server a replica; a new connection resolves the name again. `NOAUTH`:
-    /// only a new login can help.
+    /// `READONLY`: a failover made this server a replica; a new connection resolves the name again.
+    /// `NOAUTH`: only a new login can help.
     fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
         match kind {
             ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),

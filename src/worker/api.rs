@@ -17,7 +17,8 @@ use crate::store::{ReadOptions, Reads, Writes};
 /// How often a read server is asked whether it may still answer.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the master is asked for its CPU time, by one worker of each pod: 800 pods make 80 questions a second.
+/// How often the master is asked for its CPU time, by one worker of each pod: 800 pods make 80
+/// questions a second.
 const CPU_EVERY: Duration = Duration::from_secs(10);
 
 /// All that the API of a worker needs.

@@ -5,8 +5,8 @@ use std::thread::available_parallelism;
 
 /// One entry per worker: the core to bind it to, if any.
 ///
-/// Without a number asked for, as many as `available_parallelism` grants, which minds the cgroup's quota and the
-/// affinity mask. Says which it was, and why, in the log.
+/// Without a number asked for, as many as `available_parallelism` grants, which minds the cgroup's
+/// quota and the affinity mask. Says which it was, and why, in the log.
 pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
     let (workers, why) = match asked {
         Some(workers) => (workers, "asked for by --workers"),

@@ -1,9 +1,9 @@
-//! The process: one worker thread per granted core, and the main thread, which accepts, serves the admin port and
-//! runs the drain.
+//! The process: one worker thread per granted core, and the main thread, which accepts, serves the
+//! admin port and runs the drain.
 //!
-//! Invariants: a worker owns all it uses (runtime, client connections, Redis connections, metrics table) and nothing on
-//! the read path is shared between two. Beside the workers there are the main thread and its pool of
-//! [`LOOKUP_THREADS`] for name lookups, and no others.
+//! Invariants: a worker owns all it uses (runtime, client connections, Redis connections, metrics
+//! table) and nothing on the read path is shared between two. Beside the workers there are the main
+//! thread and its pool of [`LOOKUP_THREADS`] for name lookups, and no others.
 
 mod api;
 mod cores;
@@ -126,7 +126,8 @@ pub enum Phase {
     Drain,
 }
 
-/// Runs the process until it is told to end: `make` gives each worker, on its own thread, its service.
+/// Runs the process until it is told to end: `make` gives each worker, on its own thread, its
+/// service.
 ///
 /// Blocks. `Ok` after a drain.
 ///
@@ -200,7 +201,8 @@ async fn supervise<S: Service>(
     Ok(())
 }
 
-/// Goes on serving while the balancers learn of the end, then stops listening and lets what is in flight finish.
+/// Goes on serving while the balancers learn of the end, then stops listening and lets what is in
+/// flight finish.
 async fn drain(
     options: &Options,
     acceptor: Acceptor,

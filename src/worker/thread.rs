@@ -16,7 +16,8 @@ use crate::net::Resolver;
 use crate::net::listen::Incoming;
 use crate::turn::Turn;
 
-/// For the rest of what a client sends behind the last answer: a round trip across the world, with slack.
+/// For the rest of what a client sends behind the last answer: a round trip across the world, with
+/// slack.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a service is made from, on the worker's own thread.

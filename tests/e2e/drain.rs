@@ -44,12 +44,12 @@ fn check_exit(api: &Api, status: ExitStatus) {
     assert_eq!(status.code(), Some(0), "{status}; log:\n{log}");
 }
 
-/// Asks again and again, on one connection for as long as the server keeps it, until nobody listens:
-/// how many answers did not say `close`, and how many did.
+/// Asks again and again, on one connection for as long as the server keeps it, until nobody
+/// listens: how many answers did not say `close`, and how many did.
 ///
-/// Closing a listener resets what completed its handshake since the last accept, which no server can
-/// prevent, so one reset is taken for the end if nobody listens from then on. A connection that was accepted is
-/// never reset, nor closed without an answer.
+/// Closing a listener resets what completed its handshake since the last accept, which no server
+/// can prevent, so one reset is taken for the end if nobody listens from then on. A connection that
+/// was accepted is never reset, nor closed without an answer.
 fn ask_until_gone(addr: SocketAddr, draining: &AtomicBool) -> (u64, u64) {
     let (mut kept, mut closed) = (0, 0);
     loop {
@@ -143,8 +143,8 @@ fn no_request_fails_while_it_drains_under_load() {
 fn connections_in_the_backlog_are_served() {
     for delay in ["0s", "300ms"] {
         let (_redis, mut api) = start(&["--drain-delay", delay]);
-        // Stopped, it accepts nothing: the kernel makes the connections and keeps their requests. More
-        // than a task may accept in one poll, so that the end comes in between.
+        // Stopped, it accepts nothing: the kernel makes the connections and keeps their requests.
+        // More than a task may accept in one poll, so that the end comes in between.
         api.process().signal(Signal::SIGSTOP);
         let mut waiting: Vec<_> = (0..300).map(|_| open(&api)).collect();
         for connection in &mut waiting {

@@ -5,9 +5,13 @@
 #![cfg(unix)]
 
 mod drain;
+mod fakes;
 mod http_api;
 mod local;
+mod outages;
 mod pipelining;
+mod replica;
 mod rig;
 mod support;
+mod tls;
 mod writes;

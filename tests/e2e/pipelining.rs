@@ -122,8 +122,8 @@ fn requests_behind_a_close_get_no_answer_and_cost_none() {
     // All three had 11 requests that counted. In batch mode each was a command of its own: they are
     // of different fields, or of different connections one after the other.
     assert_eq!(redis.calls("hget") - before, 33);
-    // What is still being sent when the last answer is out is thrown away: a reset could destroy that answer before the
-    // client has read it.
+    // What is still being sent when the last answer is out is thrown away: a reset could destroy
+    // that answer before the client has read it.
     let mut connection = open(&api);
     send(&mut connection, &[gets(0..10), close.into()].concat());
     check(&mut connection, 0..10);

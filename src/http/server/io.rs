@@ -1,13 +1,15 @@
-//! The socket as hyper sees it: of the answers of one turn the first leaves at once, the others in one write.
+//! The socket as hyper sees it: of the answers of one turn the first leaves at once, the others in
+//! one write.
 //!
-//! hyper flushes after each answer; of 100 pipelined requests that is 100 writes. Here the first write of a turn goes
-//! straight to the socket, which is all there is without pipelining and costs no copy. Every further one lands in a
-//! buffer, a flush does nothing, and the connection's task sends the buffer when hyper has no more to do this
-//! turn. Unlike hyper's `pipeline_flush` nothing is held back by bytes that wait in the read buffer, and nothing
-//! is lost at the end: shutdown sends first.
+//! hyper flushes after each answer; of 100 pipelined requests that is 100 writes. Here the first
+//! write of a turn goes straight to the socket, which is all there is without pipelining and costs
+//! no copy. Every further one lands in a buffer, a flush does nothing, and the connection's task
+//! sends the buffer when hyper has no more to do this turn. Unlike hyper's `pipeline_flush` nothing
+//! is held back by bytes that wait in the read buffer, and nothing is lost at the end: shutdown
+//! sends first.
 //!
-//! Invariants: the buffer never grows past [`MAX_BUFFERED`] plus one write of hyper's: past it `poll_write` waits for the
-//! socket, so that a client that never reads costs bounded memory.
+//! Invariants: the buffer never grows past [`MAX_BUFFERED`] plus one write of hyper's: past it
+//! `poll_write` waits for the socket, so that a client that never reads costs bounded memory.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -27,8 +29,8 @@ use tokio::net::TcpStream;
 use super::table::{Entry, State};
 use crate::turn::Turn;
 
-/// Bytes collected before the socket is waited for: a few hundred answers, what one turn of a pipelining client can
-/// bring.
+/// Bytes collected before the socket is waited for: a few hundred answers, what one turn of a
+/// pipelining client can bring.
 const MAX_BUFFERED: usize = 64 * 1024;
 
 /// What a client may send behind the last answer before it is cut off.
@@ -64,7 +66,8 @@ impl Socket {
         self.sent.set(false);
     }
 
-    /// Sends what was collected, as far as the socket takes it. `Pending`: the task is woken when it takes more.
+    /// Sends what was collected, as far as the socket takes it. `Pending`: the task is woken when
+    /// it takes more.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.borrow_mut();
         while !out.is_empty() {
@@ -79,8 +82,8 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Listens to the client again after a request during which it was not listened to. `Ready`: there is something
-    /// to read, and hyper must be polled for it.
+    /// Listens to the client again after a request during which it was not listened to. `Ready`:
+    /// there is something to read, and hyper must be polled for it.
     pub fn poll_resume(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.deaf.get() || self.entry.state() == State::Handler {
             return Poll::Pending;
@@ -89,10 +92,11 @@ impl Socket {
         self.stream.borrow().inner().poll_read_ready(cx).map(drop)
     }
 
-    /// Ends the connection for hyper, as if the client had closed it, if nothing has come and nothing is in hand.
+    /// Ends the connection for hyper, as if the client had closed it, if nothing has come and
+    /// nothing is in hand.
     ///
-    /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request that has
-    /// arrived is answered.
+    /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request
+    /// that has arrived is answered.
     fn poll_end(&self) -> Poll<io::Result<()>> {
         let stream = self.stream.borrow();
         let arrived = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
@@ -113,9 +117,10 @@ impl Socket {
         self.out.borrow().is_empty() && !self.sent.replace(true)
     }
 
-    /// The end of a connection: sends what is left, says that no more will come, and throws away what the client
-    /// still sends until it closes too. Closing with unread bytes would make the kernel send a reset, which can
-    /// destroy the last answer before the client has read it (RFC 9112, section 9.6).
+    /// The end of a connection: sends what is left, says that no more will come, and throws away
+    /// what the client still sends until it closes too. Closing with unread bytes would make the
+    /// kernel send a reset, which can destroy the last answer before the client has read it (RFC
+    /// 9112, section 9.6).
     ///
     /// Gives up when the entry expires.
     pub async fn finish(&self) {
@@ -168,8 +173,9 @@ impl Read for Io {
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let socket = &self.0;
-        // hyper looks for the client's end while a request is in hand: twice per request, for nothing. The answer is
-        // at most a request timeout away; then `poll_resume` does what is left out here.
+        // hyper looks for the client's end while a request is in hand: twice per request, for
+        // nothing. The answer is at most a request timeout away; then `poll_resume` does what is
+        // left out here.
         if socket.entry.state() == State::Handler {
             socket.deaf.set(true);
             return Poll::Pending;

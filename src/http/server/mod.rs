@@ -1,6 +1,8 @@
-//! HTTP/1.1 on one worker, generic over the service: connections, their table, their deadlines, drain.
+//! HTTP/1.1 on one worker, generic over the service: connections, their table, their deadlines,
+//! drain.
 //!
-//! Knows nothing of Redis. Non-goals: TLS, HTTP/2 and compression, which the ingress or mesh in front does.
+//! Knows nothing of Redis. Non-goals: TLS, HTTP/2 and compression, which the ingress or mesh in
+//! front does.
 
 mod io;
 mod table;
@@ -37,8 +39,8 @@ pub type Body = Full<Bytes>;
 pub trait Service: 'static {
     type Future: Future<Output = Response<Body>> + Unpin + 'static;
 
-    /// Starts to answer a request whose head is complete. Should drop what it doesn't need of the request before
-    /// it returns: hyper then reads the next head into the same memory.
+    /// Starts to answer a request whose head is complete. Should drop what it doesn't need of the
+    /// request before it returns: hyper then reads the next head into the same memory.
     ///
     /// The future must answer when [`Entry::is_expired`] says so; it is woken then.
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future;
@@ -63,8 +65,8 @@ impl<S: Service> Server<S> {
         http.max_header_size(MAX_HEAD);
         // Answers are collected by `io`; hyper then sees a writer that takes one slice at a time.
         http.writev(false);
-        // A client that has sent its last request may say so by half a close, as `nc -N` does; it waits for the
-        // answers all the same.
+        // A client that has sent its last request may say so by half a close, as `nc -N` does; it
+        // waits for the answers all the same.
         http.half_close(true);
         Rc::new(Server {
             service,
@@ -81,8 +83,8 @@ impl<S: Service> Server<S> {
         self.table.sweep(self.timeouts, &self.turn).await;
     }
 
-    /// Serves one connection to its end. It counts as open from the call on, not from the first poll: [`close`]
-    /// must not miss one whose task has not run yet.
+    /// Serves one connection to its end. It counts as open from the call on, not from the first
+    /// poll: [`close`] must not miss one whose task has not run yet.
     ///
     /// [`close`]: Self::close
     pub fn serve(self: Rc<Self>, stream: TcpStream) -> impl Future<Output = ()> {
@@ -131,8 +133,8 @@ impl<S: Service> Server<S> {
 
     /// Ends every connection once nothing is in hand on it; resolves when none is left.
     ///
-    /// One that was just accepted has its first request on its way: it is waited for as long as for the rest of what
-    /// a client sends.
+    /// One that was just accepted has its first request on its way: it is waited for as long as for
+    /// the rest of what a client sends.
     pub async fn close(&self) {
         self.drain();
         self.table.close_used();

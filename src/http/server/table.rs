@@ -1,8 +1,8 @@
 //! A worker's open connections: what each is doing, since when, and how to end it.
 //!
-//! Deadlines come from one sweep over this table instead of a timer per request: the sweep sleeps until the
-//! oldest state can expire and no longer than the shortest limit, so that nothing expires unseen, and its cost
-//! does not grow with the request rate.
+//! Deadlines come from one sweep over this table instead of a timer per request: the sweep sleeps
+//! until the oldest state can expire and no longer than the shortest limit, so that nothing expires
+//! unseen, and its cost does not grow with the request rate.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -62,7 +62,8 @@ impl Entry {
         self.state.get()
     }
 
-    /// When the present state began; for [`State::Body`] and [`State::Handler`], when the head was complete.
+    /// When the present state began; for [`State::Body`] and [`State::Handler`], when the head was
+    /// complete.
     pub fn since(&self) -> Instant {
         self.since.get()
     }
@@ -183,7 +184,8 @@ impl Table {
         self.len() == 0
     }
 
-    /// Ends every connection on which a request has ever begun to arrive, as soon as nothing is in hand on it.
+    /// Ends every connection on which a request has ever begun to arrive, as soon as nothing is in
+    /// hand on it.
     pub fn close_used(&self) {
         let entries = self.entries.borrow();
         let used = entries.iter().filter(|(_, entry)| entry.used.get());
@@ -222,7 +224,8 @@ impl Table {
         }
     }
 
-    /// Expires what is due, and says when to look again: nothing that is not due by then can become so before.
+    /// Expires what is due, and says when to look again: nothing that is not due by then can become
+    /// so before.
     fn sweep_once(&self, now: Instant, timeouts: Timeouts) -> Instant {
         let mut next = now + timeouts.shortest();
         for (_, entry) in &*self.entries.borrow() {

@@ -1,4 +1,5 @@
-//! What requests cost in Redis, how fresh their answers are under load, and what the metrics say of both.
+//! What requests cost in Redis, how fresh their answers are under load, and what the metrics say of
+//! both.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -128,7 +129,8 @@ fn a_read_after_a_write_is_never_older() {
     });
 }
 
-/// A server on the loopback that passes one connection on to `redis`; replies are held while the gate is locked.
+/// A server on the loopback that passes one connection on to `redis`; replies are held while the
+/// gate is locked.
 fn gated(redis: &Redis, gate: &Arc<Mutex<()>>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let addr = listener.local_addr().expect("it is bound");

@@ -9,18 +9,24 @@
 
 pub mod api;
 pub mod certs;
+pub mod fake;
 pub mod http;
+pub mod load;
 pub mod poll;
 pub mod port;
 pub mod process;
 pub mod redis;
+pub mod writer;
 
 #[allow(unused_imports)]
 pub use self::{
     api::Api,
     certs::{Certs, Pair},
+    fake::{Act, Fake},
     http::{Connection, Response, request, try_request},
-    poll::{PATIENCE, eventually},
+    load::Load,
+    poll::{PATIENCE, eventually, pass},
     port::free_port,
     redis::Redis,
+    writer::Writer,
 };

@@ -64,3 +64,11 @@ pub fn eventually<A: Attempt>(
         }
     }
 }
+
+/// Lets time pass: only where the time itself is what a test is about, as the length of an outage.
+pub fn pass(duration: Duration) {
+    let since = Instant::now();
+    eventually(duration + PATIENCE, "time passes", || {
+        since.elapsed() >= duration
+    });
+}

@@ -46,6 +46,19 @@ impl Process {
         &mut self.child
     }
 
+    /// Memory in use (`VmRSS`), in KiB.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number
+            .and_then(|number| number.parse().ok())
+            .expect("Linux says it in KiB")
+    }
+
     /// How it ended; `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {

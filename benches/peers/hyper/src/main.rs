@@ -1,4 +1,5 @@
-//! The reference: plain hyper on one current-thread runtime, a constant answer, no code of ours, no tricks.
+//! The reference: plain hyper on one current-thread runtime, a constant answer, no code of ours, no
+//! tricks.
 
 use std::convert::Infallible;
 

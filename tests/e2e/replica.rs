@@ -1,0 +1,310 @@
+//! Which replicas may answer, what is said of those that may not, and the rights they ask for.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::load::fill;
+use crate::support::redis::Builder;
+use crate::support::{
+    Api, Load, PATIENCE, Redis, Response, eventually, free_port, pass, request, try_request,
+};
+
+/// A change of the replica's state is seen by the next look at it, which comes each second.
+const SEEN: Duration = Duration::from_secs(2);
+
+/// Longer than two looks at the replica.
+const SEVERAL_LOOKS: Duration = Duration::from_millis(2500);
+
+fn readyz(api: &Api) -> Response {
+    request(api.admin(), "GET", "/readyz", &[], b"")
+}
+
+/// Waits until `/readyz`, every read and the metrics say 503 for this reason.
+#[track_caller]
+fn wait_unusable(api: &Api, timeout: Duration, reason: &str) {
+    let unavailable = |response: Response| {
+        let fits = response.status == 503 && response.text().contains(reason);
+        fits.then_some(()).ok_or_else(|| response.text())
+    };
+    eventually(timeout, &format!("503 since it {reason:?}"), || {
+        let ready = try_request(api.admin(), "GET", "/readyz", &[], b"");
+        unavailable(ready.map_err(|error| error.to_string())?)?;
+        for path in ["/", "/f01", "/missing", "/?fields=f01,f02"] {
+            unavailable(api.get(path)).map_err(|text| format!("{path}: {text}"))?;
+        }
+        Ok::<_, String>(())
+    });
+    assert_eq!(api.get("/").header("retry-after"), Some("1"));
+    assert_eq!(api.metric("redis_api_replica_usable"), Some(0.0));
+}
+
+/// A master with all fields and a replica in sync with it.
+fn pair(replica: Builder) -> (Redis, Redis) {
+    let master = Redis::builder()
+        .config("appendonly yes")
+        .config("appendfsync always")
+        .start();
+    fill(&master);
+    let replica = replica.replica_of(&master).start();
+    replica.wait_synced();
+    (master, replica)
+}
+
+fn check_never_synced(with_dump: bool) {
+    let keep = if with_dump { "no" } else { "yes" };
+    let builder = Redis::builder().config(&format!("rdb-del-sync-files {keep}"));
+    let (mut master, mut replica) = pair(builder);
+    let mut api = Api::serve().read_from(&replica).write_to(&master).start();
+    api.wait_ready(PATIENCE);
+    let load = Load::start(api.addr());
+    load.wait_good(Instant::now(), PATIENCE);
+
+    master.kill();
+    replica.restart();
+    // It has all values of its dump, or none, and would give them to anybody.
+    let fields = replica.cli(&["HLEN", "currency"]);
+    assert_eq!(fields != "0", with_dump, "{fields}");
+    let good = load.tally().good;
+    wait_unusable(&api, PATIENCE, "has never been in sync with its master");
+    pass(SEVERAL_LOOKS);
+    wait_unusable(&api, SEEN, "has never been in sync with its master");
+    assert_eq!(
+        load.tally().good,
+        good,
+        "an answer from a replica that knows nothing"
+    );
+    assert_eq!(api.metric("redis_api_replica_link_up"), Some(0.0));
+    assert_eq!(api.metric("redis_api_replica_link_down_seconds"), None);
+
+    master.restart();
+    replica.wait_synced();
+    let took = load.wait_good(Instant::now(), PATIENCE);
+    eprintln!("never synced, dump: {with_dump}: reads back {took:?} after the first sync");
+    assert!(took <= SEEN, "{took:?}");
+    load.finish();
+    assert_eq!(api.get("/").text(), "{\"current\":12.5}");
+}
+
+#[test]
+fn empty_replica_that_was_never_in_sync_is_not_believed() {
+    check_never_synced(false);
+}
+
+#[test]
+fn replica_with_old_dump_that_was_never_in_sync_is_not_believed() {
+    check_never_synced(true);
+}
+
+#[test]
+fn replica_that_lost_its_master_goes_on() {
+    let (mut master, replica) = pair(Redis::builder());
+    let mut api = Api::serve().read_from(&replica).write_to(&master);
+    api = api.args(["--read-role", "replica"]);
+    let mut api = api.start();
+    api.wait_ready(PATIENCE);
+    let up = |api: &Api| api.metric("redis_api_replica_link_up");
+    eventually(SEEN, "the link is up", || up(&api) == Some(1.0));
+    assert_eq!(api.metric("redis_api_replica_usable"), Some(1.0));
+    assert_eq!(api.metric("redis_api_replica_link_down_seconds"), None);
+    assert!(api.metric("redis_api_replica_last_io_seconds").is_some());
+    assert!(api.metric("redis_api_replica_lag_bytes").is_some());
+    let load = Load::start(api.addr());
+    load.wait_good(Instant::now(), PATIENCE);
+
+    master.kill();
+    eventually(PATIENCE, "the link is down", || up(&api) == Some(0.0));
+    eventually(PATIENCE, "for two seconds", || {
+        let seconds = api.metric("redis_api_replica_link_down_seconds");
+        seconds.filter(|seconds| *seconds >= 2.0).ok_or(seconds)
+    });
+    assert_eq!(readyz(&api).status, 200);
+    assert_eq!(api.metric("redis_api_replica_usable"), Some(1.0));
+    assert_eq!(api.metric("redis_api_replica_last_io_seconds"), None);
+    assert_eq!(load.finish().bad(), 0);
+}
+
+#[test]
+fn loading_replica_is_waited_for() {
+    // Its dump takes it a minute to read, at a millisecond a key; it looks around in between.
+    let builder = Redis::builder()
+        .config("enable-debug-command yes")
+        .config("loading-process-events-interval-bytes 1024")
+        .config("key-load-delay 1000");
+    let mut replica = builder.start();
+    fill(&replica);
+    assert_eq!(
+        replica.cli(&["DEBUG", "POPULATE", "60000", "key", "100"]),
+        "OK"
+    );
+    assert_eq!(replica.cli(&["SAVE"]), "OK");
+    let mut api = Api::serve().read_from(&replica).start();
+    api.wait_ready(PATIENCE);
+    let load = Load::start(api.addr());
+    load.wait_good(Instant::now(), PATIENCE);
+
+    replica.restart();
+    assert!(
+        replica
+            .cli(&["HGET", "currency", "f01"])
+            .starts_with("LOADING")
+    );
+    wait_unusable(&api, PATIENCE, "is loading its data set");
+    assert_eq!(replica.cli(&["CONFIG", "SET", "key-load-delay", "0"]), "OK");
+    eventually(PATIENCE, "it is loaded", || {
+        replica.cli(&["HGET", "currency", "f01"]) == "1000"
+    });
+    let took = load.wait_good(Instant::now(), PATIENCE);
+    eprintln!("loading: reads back {took:?} after it");
+    assert!(took <= SEEN, "{took:?}");
+    load.finish();
+}
+
+#[test]
+fn master_where_a_replica_is_asked_for() {
+    let master = Redis::start_plain();
+    fill(&master);
+    let mut api = Api::serve().read_from(&master).start();
+    api.wait_ready(PATIENCE);
+    assert_eq!(api.get("/f03").text(), "{\"current\":3000}");
+    assert_eq!(api.metric("redis_api_replica_link_up"), None);
+    assert_eq!(api.metric("redis_api_replica_usable"), Some(1.0));
+
+    let api = Api::serve().read_from(&master);
+    let api = api.args(["--read-role", "replica"]).start();
+    wait_unusable(
+        &api,
+        PATIENCE,
+        "is a master, and --read-role replica asks for a replica",
+    );
+}
+
+#[test]
+fn server_told_to_follow_nobody_is_not_believed() {
+    let redis = Redis::start_plain();
+    fill(&redis);
+    let mut api = Api::serve().read_from(&redis).start();
+    api.wait_ready(PATIENCE);
+    let port = free_port().to_string();
+    assert_eq!(redis.cli(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+    wait_unusable(&api, SEEN, "has never been in sync with its master");
+    assert_eq!(redis.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+    api.wait_ready(SEEN);
+    assert_eq!(api.get("/f03").text(), "{\"current\":3000}");
+}
+
+/// A server whose users `reader` and `writer` have these rights, and an API that logs in as them.
+fn with_rights(reader: &str, writer: &str) -> (Redis, Api) {
+    let user = |name: &str, rights: &str| format!("user {name} on >secret ~currency {rights}");
+    let redis = Redis::builder()
+        .password("secret")
+        .config(&user("reader", reader))
+        .config(&user("writer", writer))
+        .start();
+    redis.cli(&["HSET", "currency", "current-value", "12.5", "f01", "1000"]);
+    let api = Api::serve().read_from(&redis).write_to(&redis);
+    let users = [
+        "--read-redis-user",
+        "reader",
+        "--write-redis-user",
+        "writer",
+    ];
+    let api = api.args(users).start();
+    (redis, api)
+}
+
+const READER: &str = "+hello +auth +ping +client|setname +info +hget +hmget";
+const WRITER: &str = "+hello +auth +ping +client|setname +hset";
+
+#[test]
+fn least_rights_suffice() {
+    let (redis, mut api) = with_rights(READER, WRITER);
+    api.wait_ready(PATIENCE);
+    assert_eq!(api.get("/").text(), "{\"current\":12.5}");
+    assert_eq!(
+        api.get("/?fields=f01,f02").text(),
+        "{\"f01\":1000,\"f02\":null}"
+    );
+    let posted = api.post("/f02", "{\"value\":2000}");
+    assert_eq!(
+        (posted.status, posted.text().as_str()),
+        (200, "{\"current\":2000}")
+    );
+    // Long enough for the probes and for PING on both sides.
+    pass(SEVERAL_LOOKS);
+    assert_eq!(api.get("/f02").text(), "{\"current\":2000}");
+    let denied = redis.cli(&["ACL", "LOG"]);
+    assert_eq!(denied, "", "something was tried that is not granted");
+    let clients = redis.cli(&["CLIENT", "LIST"]);
+    for name in ["name=redis-api-read-0", "name=redis-api-write-0"] {
+        assert!(clients.contains(name), "{clients}");
+    }
+}
+
+#[test]
+fn server_without_hello_is_spoken_to_in_resp2() {
+    let redis = Redis::builder()
+        .password("secret")
+        .config("rename-command HELLO \"\"")
+        .start();
+    fill(&redis);
+    let mut api = Api::serve().read_from(&redis).write_to(&redis).start();
+    api.wait_ready(PATIENCE);
+    let line = api.wait_log("connected (RESP", PATIENCE);
+    assert!(line.contains("(RESP2)"), "{line}");
+    assert_eq!(
+        api.get("/?fields=f01,x").text(),
+        "{\"f01\":1000,\"x\":null}"
+    );
+    assert_eq!(api.get("/f01").text(), "{\"current\":1000}");
+    assert_eq!(api.post("/f02", "{\"value\":2}").status, 200);
+}
+
+#[test]
+fn missing_rights_are_named() {
+    let (_redis, api) = with_rights("+hello +auth +ping +client|setname +hget +hmget", "+hello");
+    wait_unusable(&api, PATIENCE, "refuses INFO");
+    assert!(readyz(&api).text().contains("'info' command"));
+    let posted = api.post("/f01", "{\"value\":1}");
+    assert_eq!(posted.status, 502, "{}", posted.text());
+    assert!(
+        posted.text().contains("'hset' command"),
+        "{}",
+        posted.text()
+    );
+    assert!(posted.text().ends_with("\"outcome\":\"refused\"}"));
+
+    let (_redis, mut api) = with_rights("+hello +auth +ping +client|setname +info", WRITER);
+    api.wait_ready(PATIENCE);
+    for (path, word) in [
+        ("/f01", "'hget' command"),
+        ("/?fields=f01", "'hmget' command"),
+    ] {
+        let response = api.get(path);
+        assert_eq!(response.status, 502, "{}", response.text());
+        assert!(response.text().contains(word), "{}", response.text());
+    }
+}
+
+#[test]
+fn maxclients_reached_is_said_in_the_servers_words() {
+    let redis = Redis::builder().config("maxclients 4").start();
+    fill(&redis);
+    let taken: Vec<TcpStream> = eventually(PATIENCE, "all places are taken", || {
+        let taken: Vec<_> = (0..4)
+            .map(|_| TcpStream::connect(redis.addr()).expect("it listens"))
+            .collect();
+        let full = redis
+            .try_cli(&["PING"])
+            .map_or(true, |said| said.contains("max number"));
+        full.then_some(taken)
+    });
+    let api = Api::serve().read_from(&redis).write_to(&redis);
+    let mut api = api.args(["--workers", "1"]).start();
+    let words = "max number of clients reached";
+    wait_unusable(&api, PATIENCE, words);
+    let line = api.wait_log(words, PATIENCE);
+    assert!(line.contains("raise maxclients"), "{line}");
+    drop(taken);
+    api.wait_ready(PATIENCE);
+    assert_eq!(api.get("/f01").text(), "{\"current\":1000}");
+}

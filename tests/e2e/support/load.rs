@@ -1,0 +1,253 @@
+//! A small load generator that looks at every answer.
+//!
+//! It reads [`FIELDS`] fields at once over many keep-alive connections. A field's value says whose
+//! it is, so an answer that belongs to another request shows.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::http::{Connection, Response};
+use super::poll::{Attempt, eventually};
+use super::redis::Redis;
+
+/// Fields read at the same time.
+pub const FIELDS: u32 = 50;
+
+/// Values of one field: `number * VERSIONS + version`.
+pub const VERSIONS: u32 = 1000;
+
+/// Threads, and connections of each: all of a thread's requests are out before it reads an answer.
+const THREADS: u32 = 4;
+const CONNECTIONS: u32 = 16;
+
+/// Between two rounds of a thread: a rate that leaves the machine to the servers.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// An answer later than this is one that hangs: five times the default request timeout.
+const HUNG: Duration = Duration::from_secs(2);
+
+/// Good answers in a row that each thread must have before reads count as back: each of its
+/// connections, and so each worker, several times.
+const STREAK: u32 = CONNECTIONS * 5;
+
+/// The name of the field with this number.
+pub fn field(number: u32) -> String {
+    format!("f{number:02}")
+}
+
+/// Stores a first value in every field, and in the one behind `/`.
+#[track_caller]
+pub fn fill(master: &Redis) {
+    let pairs: Vec<String> = (0..FIELDS)
+        .flat_map(|number| [field(number), (number * VERSIONS).to_string()])
+        .collect();
+    let mut command = vec!["HSET", "currency", "current-value", "12.5"];
+    command.extend(pairs.iter().map(String::as_str));
+    assert_eq!(master.cli(&command), (FIELDS + 1).to_string());
+}
+
+/// What was answered so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub good: u64,
+    /// 503.
+    pub unavailable: u64,
+    /// 504.
+    pub late: u64,
+    /// What must never be; the first few, in words.
+    pub wrong: Vec<String>,
+    pub last_bad: Option<Instant>,
+    /// Good answers in a row, of each thread.
+    streaks: [u32; THREADS as usize],
+}
+
+impl Tally {
+    pub fn bad(&self) -> u64 {
+        self.unavailable + self.late
+    }
+
+    fn wrong(&mut self, what: String) {
+        if self.wrong.len() < 20 {
+            self.wrong.push(what);
+        }
+    }
+}
+
+/// A running load. Ends when dropped.
+#[derive(Debug)]
+pub struct Load {
+    tally: Arc<Mutex<Tally>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Closed to end the threads.
+    stop: Vec<SyncSender<()>>,
+}
+
+impl Load {
+    /// Starts to read from the API at `addr`.
+    pub fn start(addr: SocketAddr) -> Load {
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (mut threads, mut stop) = (Vec::new(), Vec::new());
+        for thread in 0..THREADS {
+            let (sender, receiver) = sync_channel(0);
+            let tally = Arc::clone(&tally);
+            threads.push(thread::spawn(move || run(addr, thread, &receiver, &tally)));
+            stop.push(sender);
+        }
+        Load {
+            tally,
+            threads,
+            stop,
+        }
+    }
+
+    pub fn tally(&self) -> Tally {
+        lock(&self.tally).clone()
+    }
+
+    /// Waits until `condition` holds for the answers so far.
+    #[track_caller]
+    pub fn wait<A: Attempt>(
+        &self,
+        timeout: Duration,
+        what: &str,
+        mut condition: impl FnMut(&Tally) -> A,
+    ) -> A::Value {
+        eventually(timeout, what, || condition(&self.tally()))
+    }
+
+    /// Waits until all reads are good again, and gives how long after `since` the last bad answer
+    /// came.
+    ///
+    /// # Panics
+    /// When that takes longer than `timeout`.
+    #[track_caller]
+    pub fn wait_good(&self, since: Instant, timeout: Duration) -> Duration {
+        for streak in &mut lock(&self.tally).streaks {
+            *streak = 0;
+        }
+        self.wait(timeout, "only good answers", |tally| {
+            tally
+                .streaks
+                .iter()
+                .all(|streak| *streak >= STREAK)
+                .then_some(())
+                .ok_or_else(|| format!("{tally:?}"))
+        });
+        let last_bad = self.tally().last_bad.unwrap_or(since);
+        last_bad.saturating_duration_since(since)
+    }
+
+    /// Ends the load.
+    ///
+    /// # Panics
+    /// When an answer was neither a value of its own field nor 503 nor 504.
+    #[track_caller]
+    pub fn finish(mut self) -> Tally {
+        self.end();
+        let tally = self.tally();
+        assert!(tally.wrong.is_empty(), "{tally:#?}");
+        tally
+    }
+
+    fn end(&mut self) {
+        self.stop.clear();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                lock(&self.tally).wrong("a thread of the load panicked".into());
+            }
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().expect("no thread panics with the tally")
+}
+
+fn run(addr: SocketAddr, thread: u32, stop: &Receiver<()>, tally: &Mutex<Tally>) {
+    let mut connections: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
+    let mut next = thread * CONNECTIONS;
+    while stop.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+        let mut sent = Vec::new();
+        for place in &mut connections {
+            let number = next % FIELDS;
+            next += 1;
+            sent.push((number, Instant::now(), send(place, addr, number)));
+        }
+        for (place, (number, since, sent)) in connections.iter_mut().zip(sent) {
+            let answer = sent.and_then(|()| {
+                let connection = place.as_mut().ok_or("no connection")?;
+                let response = connection.read_response("GET");
+                response.map_err(|error| error.to_string())
+            });
+            if answer.is_err() {
+                *place = None;
+            }
+            record(&mut lock(tally), thread, number, since, answer);
+        }
+    }
+}
+
+fn send(place: &mut Option<Connection>, addr: SocketAddr, number: u32) -> Result<(), String> {
+    let connection = match place {
+        Some(connection) => connection,
+        None => {
+            let connection = Connection::open(addr).map_err(|error| error.to_string())?;
+            let timeout = connection.stream().set_read_timeout(Some(HUNG));
+            timeout.map_err(|error| error.to_string())?;
+            place.insert(connection)
+        }
+    };
+    let path = format!("/{}", field(number));
+    let sent = connection.send("GET", &path, &[], b"");
+    sent.map_err(|error| error.to_string())
+}
+
+fn record(
+    tally: &mut Tally,
+    thread: u32,
+    number: u32,
+    since: Instant,
+    answer: Result<Response, String>,
+) {
+    let took = since.elapsed();
+    if took > HUNG {
+        tally.wrong(format!("{}: answered after {took:?}", field(number)));
+    }
+    let streak = thread as usize;
+    match answer {
+        Ok(response) if response.status == 200 && is_of(number, &response.text()) => {
+            tally.good += 1;
+            tally.streaks[streak] += 1;
+            return;
+        }
+        Ok(response) if response.status == 503 => tally.unavailable += 1,
+        Ok(response) if response.status == 504 => tally.late += 1,
+        Ok(response) => tally.wrong(format!(
+            "{}: {} {}",
+            field(number),
+            response.status,
+            response.text()
+        )),
+        Err(error) => tally.wrong(format!("{}: {error}", field(number))),
+    }
+    tally.last_bad = Some(Instant::now());
+    tally.streaks[streak] = 0;
+}
+
+/// Whether this body has a value of the field with this number.
+fn is_of(number: u32, body: &str) -> bool {
+    let value = body
+        .strip_prefix("{\"current\":")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .and_then(|value| value.parse::<u32>().ok());
+    value.is_some_and(|value| value / VERSIONS == number)
+}
