@@ -68,6 +68,7 @@ pub struct Writes {
     /// Rings when a connection becomes ready.
     ready: Notify,
     waiting: Cell<usize>,
+    cpu_refused: Cell<bool>,
     /// Why there is no connection.
     trouble: RefCell<String>,
 }
@@ -83,6 +84,7 @@ impl Writes {
             set: OnceCell::new(),
             ready: Notify::new(),
             waiting: Cell::new(0),
+            cpu_refused: Cell::new(false),
         })
     }
 
@@ -149,8 +151,12 @@ impl Writes {
         }
     }
 
-    /// Asks the master for the CPU time it has used: a courtesy, whose refusal means nothing.
+    /// Asks the master for the CPU time it has used: a courtesy. Whoever may not know is not asked
+    /// again before the next login.
     pub fn ask_cpu(&self) {
+        if self.cpu_refused.get() {
+            return;
+        }
         if let Some(link) = self.pick() {
             let command = |out: &mut _| resp::command(out, &[b"INFO", b"cpu"]);
             let _ = link.enqueue(Waiter::Cpu, self.turn.now(), command);
@@ -219,6 +225,7 @@ impl Owner<Waiter> for Writes {
             greeting.protocol
         );
         link.admit(true);
+        self.cpu_refused.set(false);
         self.ready.notify_waiters();
     }
 
@@ -230,7 +237,9 @@ impl Owner<Waiter> for Writes {
                 verdict
             }
             Waiter::Cpu => {
-                if let Some(cpu) = reply.as_text().and_then(probe::cpu) {
+                let cpu = reply.as_text().and_then(probe::cpu);
+                self.cpu_refused.set(cpu.is_none());
+                if let Some(cpu) = cpu {
                     self.metrics.write.cpu_micros.set(cpu.as_micros() as u64);
                 }
                 Verdict::Continue

@@ -213,7 +213,7 @@ fn with_rights(reader: &str, writer: &str) -> (Redis, Api) {
 }
 
 const READER: &str = "+hello +auth +ping +client|setname +info +hget +hmget";
-const WRITER: &str = "+hello +auth +ping +client|setname +hset";
+const WRITER: &str = "+hello +auth +ping +client|setname +info +hset";
 
 #[test]
 fn least_rights_suffice() {
