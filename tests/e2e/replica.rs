@@ -1,12 +1,15 @@
 //! Which replicas may answer, what is said of those that may not, and the rights they ask for.
 
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::load::fill;
+use crate::support::fake::bulk;
+use crate::support::load::{fill, store};
 use crate::support::redis::Builder;
 use crate::support::{
-    Api, Load, PATIENCE, Redis, Response, eventually, free_port, pass, request, try_request,
+    Act, Api, Fake, Load, PATIENCE, Redis, Response, eventually, free_port, pass, request,
+    try_request,
 };
 
 /// A change of the replica's state is seen by the next look at it, which comes each second.
@@ -54,9 +57,18 @@ fn check_never_synced(with_dump: bool) {
     let keep = if with_dump { "no" } else { "yes" };
     let builder = Redis::builder().config(&format!("rdb-del-sync-files {keep}"));
     let (mut master, mut replica) = pair(builder);
+    if with_dump {
+        assert_eq!(replica.cli(&["SAVE"]), "OK");
+    }
+    // What the dump lacks.
+    assert_eq!(store(&master, 1), "0");
+    eventually(PATIENCE, "the replica has the new values", || {
+        replica.cli(&["HGET", "currency", "f49"]) == "49001"
+    });
     let mut api = Api::serve().read_from(&replica).write_to(&master).start();
     api.wait_ready(PATIENCE);
     let load = Load::start(api.addr());
+    load.demand(1);
     load.wait_good(Instant::now(), PATIENCE);
 
     master.kill();
@@ -93,6 +105,54 @@ fn empty_replica_that_was_never_in_sync_is_not_believed() {
 #[test]
 fn replica_with_old_dump_that_was_never_in_sync_is_not_believed() {
     check_never_synced(true);
+}
+
+const NEVER_IN_SYNC: &str = "# Replication\r\nrole:slave\r\nmaster_link_status:down\r\n\
+    master_link_down_since_seconds:-1\r\n";
+
+#[test]
+fn nothing_is_asked_before_the_first_look() {
+    let fake = Fake::start();
+    let mut hold = true;
+    fake.script(move |command| {
+        if command[0] == "INFO" && std::mem::take(&mut hold) {
+            return Act::Hold(bulk("# Persistence\r\nloading:0\r\n"));
+        }
+        Act::Behave
+    });
+    let api = Api::serve().args(["--redis-addr", &fake.addr().to_string()]);
+    let mut api = api
+        .args(["--workers", "1", "--request-timeout", "1s"])
+        .start();
+    api.wait_live(PATIENCE);
+    eventually(PATIENCE, "it looks", || fake.seen("INFO") > 0);
+    assert_eq!(api.get("/f01").status, 503);
+    assert_eq!(fake.seen("HGET"), 0);
+    fake.release();
+    api.wait_ready(PATIENCE);
+    assert_eq!(api.get("/f01").text(), "{\"current\":1000}");
+}
+
+#[test]
+fn value_overtaken_by_bad_news_is_not_believed() {
+    let fake = Fake::start();
+    let api = Api::serve().args(["--redis-addr", &fake.addr().to_string()]);
+    let mut api = api
+        .args(["--workers", "1", "--request-timeout", "1s"])
+        .start();
+    api.wait_ready(PATIENCE);
+    fake.script(|command| match (command[0].as_str(), command.last()) {
+        ("INFO", Some(section)) if section == "replication" => Act::Hold(bulk(NEVER_IN_SYNC)),
+        _ => Act::Behave,
+    });
+    let looks = fake.seen("INFO");
+    eventually(PATIENCE, "it looks", || fake.seen("INFO") >= looks + 3);
+    let addr = api.addr();
+    let read = thread::spawn(move || request(addr, "GET", "/f01", &[], b""));
+    eventually(PATIENCE, "the read is sent", || fake.seen("HGET") > 0);
+    fake.release();
+    let answer = read.join().expect("it is answered");
+    assert_eq!(answer.status, 503, "{}", answer.text());
 }
 
 #[test]

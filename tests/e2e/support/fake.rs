@@ -1,6 +1,7 @@
 //! A Redis server that behaves as a test says: a master with an endless hash, until the script
 //! says otherwise.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -55,6 +56,8 @@ struct Shared {
     /// What every new connection gets before anything else; if not empty, it is closed then.
     welcome: Mutex<Vec<u8>>,
     accepted: AtomicUsize,
+    /// Commands by name.
+    seen: Mutex<HashMap<String, usize>>,
     connections: Mutex<Vec<Arc<Peer>>>,
     over: AtomicBool,
 }
@@ -80,6 +83,7 @@ impl Fake {
             script: Mutex::new(Box::new(|_| Act::Behave)),
             welcome: Mutex::new(Vec::new()),
             accepted: AtomicUsize::new(0),
+            seen: Mutex::default(),
             connections: Mutex::new(Vec::new()),
             over: AtomicBool::new(false),
         });
@@ -120,6 +124,11 @@ impl Fake {
     /// Connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Commands of this name received so far.
+    pub fn seen(&self, name: &str) -> usize {
+        lock(&self.shared.seen).get(name).copied().unwrap_or(0)
     }
 
     /// Sends what is held, and hears again.
@@ -198,7 +207,9 @@ fn serve(peer: &Peer, shared: &Shared) -> std::io::Result<()> {
     let mut input = BufReader::new(&peer.stream);
     while let Some(command) = read_command(&mut input)? {
         let act = (lock(&shared.script))(&command);
+        let name = command.first().cloned().unwrap_or_default();
         let mut state = lock(&peer.state);
+        *lock(&shared.seen).entry(name).or_default() += 1;
         let bytes = match act {
             Act::Behave => master(&command),
             Act::Send(bytes) => bytes,

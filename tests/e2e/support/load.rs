@@ -4,6 +4,7 @@
 //! it is, so an answer that belongs to another request shows.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -41,12 +42,22 @@ pub fn field(number: u32) -> String {
 /// Stores a first value in every field, and in the one behind `/`.
 #[track_caller]
 pub fn fill(master: &Redis) {
+    assert_eq!(
+        master.cli(&["HSET", "currency", "current-value", "12.5"]),
+        "1"
+    );
+    assert_eq!(store(master, 0), FIELDS.to_string());
+}
+
+/// Stores this version of every field; gives what the server said.
+#[track_caller]
+pub fn store(master: &Redis, version: u32) -> String {
     let pairs: Vec<String> = (0..FIELDS)
-        .flat_map(|number| [field(number), (number * VERSIONS).to_string()])
+        .flat_map(|number| [field(number), (number * VERSIONS + version).to_string()])
         .collect();
-    let mut command = vec!["HSET", "currency", "current-value", "12.5"];
+    let mut command = vec!["HSET", "currency"];
     command.extend(pairs.iter().map(String::as_str));
-    assert_eq!(master.cli(&command), (FIELDS + 1).to_string());
+    master.cli(&command)
 }
 
 /// What was answered so far.
@@ -80,6 +91,8 @@ impl Tally {
 #[derive(Debug)]
 pub struct Load {
     tally: Arc<Mutex<Tally>>,
+    /// Older versions are wrong by now.
+    oldest: Arc<AtomicU32>,
     threads: Vec<JoinHandle<()>>,
     /// Closed to end the threads.
     stop: Vec<SyncSender<()>>,
@@ -89,18 +102,28 @@ impl Load {
     /// Starts to read from the API at `addr`.
     pub fn start(addr: SocketAddr) -> Load {
         let tally = Arc::new(Mutex::new(Tally::default()));
+        let oldest = Arc::new(AtomicU32::new(0));
         let (mut threads, mut stop) = (Vec::new(), Vec::new());
         for thread in 0..THREADS {
             let (sender, receiver) = sync_channel(0);
-            let tally = Arc::clone(&tally);
-            threads.push(thread::spawn(move || run(addr, thread, &receiver, &tally)));
+            let (tally, oldest) = (Arc::clone(&tally), Arc::clone(&oldest));
+            threads.push(thread::spawn(move || {
+                run(addr, thread, &receiver, &tally, &oldest);
+            }));
             stop.push(sender);
         }
         Load {
             tally,
+            oldest,
             threads,
             stop,
         }
+    }
+
+    /// From now on an answer with an older version than this is wrong. It counts for requests
+    /// sent from now on.
+    pub fn demand(&self, version: u32) {
+        self.oldest.store(version, Ordering::Relaxed);
     }
 
     pub fn tally(&self) -> Tally {
@@ -172,7 +195,33 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().expect("no thread panics with the tally")
 }
 
-fn run(addr: SocketAddr, thread: u32, stop: &Receiver<()>, tally: &Mutex<Tally>) {
+/// A request that is out.
+#[derive(Clone, Copy)]
+struct Asked {
+    number: u32,
+    oldest: u32,
+    since: Instant,
+}
+
+impl Asked {
+    /// Whether this body has a value of the field, and none that is too old.
+    fn is_answered_by(self, body: &str) -> bool {
+        let value = body
+            .strip_prefix("{\"current\":")
+            .and_then(|rest| rest.strip_suffix('}'))
+            .and_then(|value| value.parse::<u32>().ok());
+        value
+            .is_some_and(|value| value / VERSIONS == self.number && value % VERSIONS >= self.oldest)
+    }
+}
+
+fn run(
+    addr: SocketAddr,
+    thread: u32,
+    stop: &Receiver<()>,
+    tally: &Mutex<Tally>,
+    oldest: &AtomicU32,
+) {
     let mut connections: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
     let mut next = thread * CONNECTIONS;
     while stop.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
@@ -180,9 +229,14 @@ fn run(addr: SocketAddr, thread: u32, stop: &Receiver<()>, tally: &Mutex<Tally>)
         for place in &mut connections {
             let number = next % FIELDS;
             next += 1;
-            sent.push((number, Instant::now(), send(place, addr, number)));
+            let asked = Asked {
+                number,
+                oldest: oldest.load(Ordering::Relaxed),
+                since: Instant::now(),
+            };
+            sent.push((asked, send(place, addr, number)));
         }
-        for (place, (number, since, sent)) in connections.iter_mut().zip(sent) {
+        for (place, (asked, sent)) in connections.iter_mut().zip(sent) {
             let answer = sent.and_then(|()| {
                 let connection = place.as_mut().ok_or("no connection")?;
                 let response = connection.read_response("GET");
@@ -191,7 +245,7 @@ fn run(addr: SocketAddr, thread: u32, stop: &Receiver<()>, tally: &Mutex<Tally>)
             if answer.is_err() {
                 *place = None;
             }
-            record(&mut lock(tally), thread, number, since, answer);
+            record(&mut lock(tally), thread, asked, answer);
         }
     }
 }
@@ -211,20 +265,14 @@ fn send(place: &mut Option<Connection>, addr: SocketAddr, number: u32) -> Result
     sent.map_err(|error| error.to_string())
 }
 
-fn record(
-    tally: &mut Tally,
-    thread: u32,
-    number: u32,
-    since: Instant,
-    answer: Result<Response, String>,
-) {
-    let took = since.elapsed();
+fn record(tally: &mut Tally, thread: u32, asked: Asked, answer: Result<Response, String>) {
+    let (number, took) = (asked.number, asked.since.elapsed());
     if took > HUNG {
         tally.wrong(format!("{}: answered after {took:?}", field(number)));
     }
     let streak = thread as usize;
     match answer {
-        Ok(response) if response.status == 200 && is_of(number, &response.text()) => {
+        Ok(response) if response.status == 200 && asked.is_answered_by(&response.text()) => {
             tally.good += 1;
             tally.streaks[streak] += 1;
             return;
@@ -241,13 +289,4 @@ fn record(
     }
     tally.last_bad = Some(Instant::now());
     tally.streaks[streak] = 0;
-}
-
-/// Whether this body has a value of the field with this number.
-fn is_of(number: u32, body: &str) -> bool {
-    let value = body
-        .strip_prefix("{\"current\":")
-        .and_then(|rest| rest.strip_suffix('}'))
-        .and_then(|value| value.parse::<u32>().ok());
-    value.is_some_and(|value| value / VERSIONS == number)
 }
