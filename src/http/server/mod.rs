@@ -18,12 +18,12 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
-use tokio::net::TcpStream;
 
 use crate::turn::Turn;
 use io::{Io, Socket};
 use table::Table;
 
+pub use io::Transport;
 pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.
@@ -78,7 +78,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(self: Rc<Self>, stream: TcpStream) {
+    pub async fn serve(self: Rc<Self>, stream: impl Transport) {
         let entry = self.table.insert(self.turn.now());
         self.service.on_connections(self.table.len());
         let socket = Socket::new(stream, entry.clone(), self.turn.clone());
@@ -90,7 +90,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Requests and answers, until either side ends it.
-    async fn exchange(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket>) {
+    async fn exchange<T: Transport>(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket<T>>) {
         let adapter = Adapter {
             server: self.clone(),
             entry: entry.clone(),
