@@ -89,17 +89,42 @@ impl Driver {
         }
     }
 
+    /// Serves the link over one stream to its end, logged in without credentials.
+    pub(super) async fn run_over<W: 'static>(
+        self,
+        stream: Stream,
+        link: Rc<Link<W>>,
+        owner: Rc<dyn Owner<W>>,
+    ) {
+        let deadline = Instant::now() + self.options.connect_timeout;
+        let login = conn::Login::default();
+        let why = self.connection(stream, login, deadline, &link, &owner);
+        owner.down(&link, &why.await);
+    }
+
     /// One connection from dial to end; why it ended, in words.
     async fn once<W: 'static>(&mut self, link: &Rc<Link<W>>, owner: &Rc<dyn Owner<W>>) -> String {
         let deadline = Instant::now() + self.options.connect_timeout;
         self.metrics.role().connects.add(1);
-        let (stream, login) = match self.dial(deadline).await {
-            Ok(dialled) => dialled,
+        match self.dial(deadline).await {
+            Ok((stream, login)) => self.connection(stream, login, deadline, link, owner).await,
             Err(error) => {
                 self.metrics.role().error(failure_of_dial(&error));
-                return error.to_string();
+                error.to_string()
             }
-        };
+        }
+    }
+
+    /// One connection over `stream`, from login, which must be done by `deadline`, to its end; why
+    /// it ended, in words.
+    async fn connection<W: 'static>(
+        &self,
+        stream: Stream,
+        login: conn::Login,
+        deadline: Instant,
+        link: &Rc<Link<W>>,
+        owner: &Rc<dyn Owner<W>>,
+    ) -> String {
         let options = conn::Options {
             stall_timeout: self.options.stall_timeout,
             ping_interval: self.options.ping_interval,

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::dial::Stream;
 use super::driver::Driver;
 use super::link::{Link, Owner};
 
@@ -27,6 +28,20 @@ impl<W: 'static> Set<W> {
             tokio::task::spawn_local(driver().run(link.clone(), owner.clone()));
         }
         Set { links }
+    }
+
+    /// A set of one link over a stream that is there already. Nothing is dialled, at the start or
+    /// later: it is for benches, which put bytes in memory where the socket would be.
+    #[doc(hidden)]
+    pub fn over(
+        stream: Stream,
+        metrics: &crate::metrics::RoleOf,
+        owner: &Rc<dyn Owner<W>>,
+        driver: Driver,
+    ) -> Self {
+        let link = Rc::new(Link::new(0, metrics.clone()));
+        tokio::task::spawn_local(driver.run_over(stream, link.clone(), owner.clone()));
+        Set { links: vec![link] }
     }
 
     /// The admitted link with the fewest unanswered commands.

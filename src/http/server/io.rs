@@ -36,9 +36,30 @@ const MAX_BUFFERED: usize = 64 * 1024;
 /// What a client may send behind the last answer before it is cut off.
 const MAX_LINGER: usize = 256 * 1024;
 
+/// What a connection runs over: a TCP socket, or bytes in memory where no kernel is to be measured.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// `Ready` once there is something to read, be it the end; else the task is woken then.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether something has arrived that the runtime may not have heard of yet.
+    fn has_arrived(&self) -> bool;
+}
+
+impl Transport for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error is for the read that follows to report.
+        self.poll_read_ready(cx).map(drop)
+    }
+
+    fn has_arrived(&self) -> bool {
+        let peeked = SockRef::from(self).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_ok_and(|bytes| bytes > 0)
+    }
+}
+
 /// The socket and the answers collected for it.
-pub struct Socket {
-    stream: RefCell<TokioIo<TcpStream>>,
+pub struct Socket<T> {
+    stream: RefCell<TokioIo<T>>,
     /// Answers that wait for the end of the turn.
     out: RefCell<BytesMut>,
     /// The first answer of this turn has been sent.
@@ -49,8 +70,8 @@ pub struct Socket {
     turn: Rc<Turn>,
 }
 
-impl Socket {
-    pub fn new(stream: TcpStream, entry: Rc<Entry>, turn: Rc<Turn>) -> Rc<Self> {
+impl<T: Transport> Socket<T> {
+    pub fn new(stream: T, entry: Rc<Entry>, turn: Rc<Turn>) -> Rc<Self> {
         Rc::new(Socket {
             stream: RefCell::new(TokioIo::new(stream)),
             out: RefCell::new(BytesMut::new()),
@@ -89,7 +110,7 @@ impl Socket {
             return Poll::Pending;
         }
         self.deaf.set(false);
-        self.stream.borrow().inner().poll_read_ready(cx).map(drop)
+        self.stream.borrow().inner().poll_readable(cx)
     }
 
     /// Ends the connection for hyper, as if the client had closed it, if nothing has come and
@@ -98,9 +119,7 @@ impl Socket {
     /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request
     /// that has arrived is answered.
     fn poll_end(&self) -> Poll<io::Result<()>> {
-        let stream = self.stream.borrow();
-        let arrived = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
-        if arrived.is_ok_and(|bytes| bytes > 0) {
+        if self.stream.borrow().inner().has_arrived() {
             Poll::Pending
         } else {
             Poll::Ready(Ok(()))
@@ -164,9 +183,9 @@ impl Socket {
 }
 
 /// hyper's end of a [`Socket`].
-pub struct Io(pub Rc<Socket>);
+pub struct Io<T>(pub Rc<Socket<T>>);
 
-impl Read for Io {
+impl<T: Transport> Read for Io<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -195,7 +214,7 @@ impl Read for Io {
     }
 }
 
-impl Write for Io {
+impl<T: Transport> Write for Io<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -20,13 +20,13 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::turn::Turn;
 use io::{Io, Socket};
 use table::Table;
 
+pub use io::Transport;
 pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.
@@ -87,7 +87,7 @@ impl<S: Service> Server<S> {
     /// poll: [`close`] must not miss one whose task has not run yet.
     ///
     /// [`close`]: Self::close
-    pub fn serve(self: Rc<Self>, stream: TcpStream) -> impl Future<Output = ()> {
+    pub fn serve(self: Rc<Self>, stream: impl Transport) -> impl Future<Output = ()> {
         let entry = self.table.insert(self.turn.now());
         self.service.on_connections(self.table.len());
         async move {
@@ -101,7 +101,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Requests and answers, until either side ends it.
-    async fn exchange(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket>) {
+    async fn exchange<T: Transport>(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket<T>>) {
         let adapter = Adapter {
             server: self.clone(),
             entry: entry.clone(),

@@ -1,0 +1,101 @@
+//! The parts of a worker on one thread of tokio's, with bytes in memory where its sockets would be.
+
+mod memory;
+mod redis;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_api::metrics::{self, RoleOf, Side};
+use redis_api::net::endpoint::{Address, Endpoint, Password, SetOptions};
+use redis_api::net::{Driver, Owner, Resolver, Set};
+use redis_api::store::{ReadMode, ReadOptions, ReadRole, Reads};
+use redis_api::turn::Turn;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::task::{spawn_local, yield_now};
+
+pub use memory::{Far, pipe};
+pub use redis::Redis;
+
+/// The body of every answer.
+pub const BODY: &[u8] = b"{\"current\":12.5}";
+
+/// No deadline is to pass, and no `PING` to be sent, while a bench runs.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A runtime as a worker has it, but for the sockets.
+pub fn runtime() -> LocalRuntime {
+    Builder::new_current_thread()
+        .enable_time()
+        .build_local(LocalOptions::default())
+        .expect("a runtime without sockets asks nothing of the system")
+}
+
+/// What a worker's services are made from.
+pub struct Worker {
+    pub turn: Rc<Turn>,
+    pub metrics: Arc<metrics::Worker>,
+}
+
+impl Worker {
+    /// Starts the clock; to be called on the runtime.
+    pub fn start() -> Self {
+        let turn = Rc::new(Turn::default());
+        let clock = turn.clone();
+        spawn_local(async move { clock.forget().await });
+        Worker {
+            turn,
+            metrics: Arc::default(),
+        }
+    }
+
+    /// The read side, logged in to a Redis in memory and admitted by it.
+    pub async fn reads(&self, mode: ReadMode) -> (Rc<Reads>, Rc<Redis>) {
+        let options = ReadOptions {
+            mode,
+            role: ReadRole::Any,
+        };
+        let (turn, metrics) = (self.turn.clone(), self.metrics.clone());
+        let reads = Reads::new(options, "memory".into(), turn.clone(), metrics.clone());
+        let role = RoleOf::new(metrics.clone(), Side::Read);
+        let driver = Driver {
+            options: Rc::new(set_options()),
+            client_name: "bench".into(),
+            role: "read",
+            resolver: Resolver::new(tokio::runtime::Handle::current()),
+            turn,
+            metrics: role.clone(),
+            random: fastrand::Rng::with_seed(1),
+        };
+        let (near, far) = pipe();
+        let owner: Rc<dyn Owner<_>> = reads.clone();
+        reads.start(Set::over(Box::new(near), &role, &owner, driver));
+        let redis = Redis::start(far);
+        while metrics.replica.usable.get() == 0 {
+            yield_now().await;
+        }
+        (reads, redis)
+    }
+}
+
+fn set_options() -> SetOptions {
+    SetOptions {
+        endpoint: Endpoint {
+            // Never dialled.
+            address: Address::Tcp {
+                host: "127.0.0.1".into(),
+                port: 0,
+            },
+            username: None,
+            password: Password::None,
+            database: 0,
+            tls: None,
+        },
+        connections: 1,
+        connect_timeout: LONG,
+        stall_timeout: LONG,
+        ping_interval: LONG,
+        max_in_flight: 8192,
+    }
+}
