@@ -263,6 +263,11 @@ impl Reads {
             .ok_or(ReadError::Unavailable)
     }
 
+    /// Whether any link may answer now; the same rule, without choosing one.
+    fn is_usable(&self) -> bool {
+        self.set.get().is_some_and(Set::is_usable)
+    }
+
     /// Asks every connected link how it is. To be called each second.
     pub fn probe(&self) {
         for link in self.set.get().map(Set::links).unwrap_or_default() {
@@ -360,7 +365,7 @@ impl Reads {
     }
 
     fn record_usable(&self) {
-        let usable = self.source().is_ok();
+        let usable = self.is_usable();
         self.metrics.replica.usable.set(usable.into());
         if usable {
             self.metrics.set_read_trouble(None);
@@ -452,7 +457,7 @@ impl Owner<Waiter> for Reads {
     }
 
     fn down(&self, _link: &Link<Waiter>, why: &str) {
-        if self.source().is_err() {
+        if !self.is_usable() {
             self.metrics.replica.forget();
             self.record_trouble(why);
         }
@@ -514,3 +519,6 @@ impl Future for Read {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
