@@ -157,17 +157,17 @@ fn a_lost_read_is_sent_again_on_another_link_three_times_in_all() {
 
 #[test]
 fn a_lost_read_is_not_sent_again() {
-    let check = |mode, links| {
+    let check = |mode, links, expected| {
         let rig = Rig::new(mode, links);
         rig.hands.iter().for_each(Hand::make_usable);
         let mut read = rig.read();
         assert_eq!(rig.hands[0].flush(), HGET);
         rig.hands[0].lose();
-        assert_eq!(poll(&mut read), Some(Err(ReadError::Lost)), "{mode:?}");
+        assert_eq!(poll(&mut read), Some(Err(expected)), "{mode:?}");
     };
-    check(ReadMode::Direct, 2);
-    // Nothing to send it on.
-    check(ReadMode::Batch, 1);
+    check(ReadMode::Direct, 2, ReadError::Lost);
+    // Nothing to send it on, and the reader is told why.
+    check(ReadMode::Batch, 1, ReadError::Unavailable);
 }
 
 #[test]
