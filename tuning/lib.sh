@@ -103,16 +103,18 @@ choose_cores() {
 
 # Builds both servers, unless REDIS_API and PEER name them. Sets REDIS_API, PEER, REDIS_SERVER, REDIS_CLI.
 build() {
+  local target=${CARGO_TARGET_DIR:-$ROOT/target}
   REDIS_SERVER=$(first_of redis-server valkey-server)
   REDIS_CLI=$(first_of redis-cli valkey-cli)
   BUILT="${REDIS_API:+the API was given}${PEER:+ the reference was given}"
   if [ -z "${REDIS_API:-}" ]; then
-    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml"
-    REDIS_API=${CARGO_TARGET_DIR:-$ROOT/target}/release/redis-api
+    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --target-dir "$target"
+    REDIS_API=$target/release/redis-api
   fi
   if [ -z "${PEER:-}" ]; then
-    cargo build --release --locked --manifest-path "$ROOT/benches/peers/hyper/Cargo.toml"
-    PEER=${CARGO_TARGET_DIR:-$ROOT/benches/peers/hyper/target}/release/peer-hyper
+    cargo build --release --locked --manifest-path "$ROOT/benches/peers/hyper/Cargo.toml" \
+      --target-dir "$target/peers"
+    PEER=$target/peers/release/peer-hyper
   fi
 }
 
