@@ -1,16 +1,9 @@
 //! What a request costs without a kernel: bytes of a request in, bytes of its response out.
 //!
-<<<<<<< HEAD
-//! It is the worker as it runs: tokio's scheduler, our server, hyper, the service, the read side,
-//! the driver of the Redis connection, the codec. Only the sockets are bytes in memory, and Redis
-//! compares bytes and answers. What is timed includes both, and the client: some tens of
-//! nanoseconds a request.
-=======
 //! It is the worker as it runs: tokio's scheduler, our server, hyper, the service, the read side,
 //! the driver of the Redis connection, the codec. Only the sockets are bytes in memory, and Redis
 //! compares bytes and answers. What is timed includes these two, and the client, which looks at the
 //! length of each response.
->>>>>>> h2-config
 //!
 //! A round is one request on each connection, all there before the first is served: what they share
 //! in one turn (clock, command, reply) is shared as in a busy worker. Times are per round,
