@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
+use redis_api::http::guard::Guard;
 use redis_api::http::hello::Hello;
 use redis_api::http::server::{Server, Service, Timeouts};
 use redis_api::http::service::{self, Api};
@@ -123,6 +124,7 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
     let options = service::Options {
         request_timeout: TIMEOUT,
         max_body: 4096,
+        guard: Guard::default(),
     };
     let api = Api::new(options, reads, writes, turn, metrics);
     let clients = Clients::connect(worker, api, connections, BODY).await;

@@ -2,9 +2,12 @@
 //! port.
 
 pub mod admin;
+pub mod cors;
+pub mod guard;
 pub mod hello;
 mod posted;
 mod reply;
 mod route;
 pub mod server;
 pub mod service;
+pub mod token;

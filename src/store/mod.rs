@@ -9,6 +9,7 @@
 //!
 //! All of it belongs to one worker thread: `Rc` and `Cell`, no lock, nothing shared.
 
+mod fields;
 mod number;
 mod probe;
 mod reads;

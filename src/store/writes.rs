@@ -3,9 +3,11 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::fields::Count;
 use super::waiter::Answer;
 use super::{HASH, probe};
 use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
@@ -29,6 +31,12 @@ pub enum WriteError {
     Lost(String),
     /// A reply of another type than the command's. Who knows.
     WrongReply,
+    /// The hash has this many fields or more, and the write would add one. Not sent.
+    NoRoom(u64),
+    /// The master answered with an error when asked for room. Not sent.
+    NotChecked { kind: ErrorKind, text: String },
+    /// The same, with a reply of another type. Not sent.
+    WrongCount,
 }
 
 /// How far a write has come; read when its deadline passes.
@@ -36,6 +44,8 @@ pub enum WriteError {
 pub enum Progress {
     /// Waits for a connection; certainly not sent.
     Waiting,
+    /// Waits for word whether the hash has room for it; certainly not sent.
+    Checking,
     /// Handed to a connection: its fate is unknown until the reply.
     Sent,
     /// Was refused with `READONLY`, certainly not done, and waits to be sent once more.
@@ -55,6 +65,8 @@ pub enum Outcome {
 /// Who waits for a reply on a write link.
 pub enum Waiter {
     Write(Rc<Answer<Outcome>>),
+    /// `HEXISTS` or `HLEN`.
+    Count(Rc<Answer<Count>>),
     /// `INFO cpu`.
     Cpu,
 }
@@ -164,7 +176,7 @@ impl Writes {
     }
 
     /// A connected link, waiting for one if need be.
-    async fn link(&self) -> Result<Rc<Link<Waiter>>, WriteError> {
+    pub(super) async fn link(&self) -> Result<Rc<Link<Waiter>>, WriteError> {
         if let Some(link) = self.pick() {
             return Ok(link);
         }
@@ -186,13 +198,22 @@ impl Writes {
         self.set.get().and_then(Set::pick).cloned()
     }
 
+    pub(super) fn now(&self) -> Instant {
+        self.turn.now()
+    }
+
+    /// Counts an error reply.
+    pub(super) fn count_error(&self, kind: ErrorKind) {
+        self.metrics.write.error(ErrorLabel::of(kind));
+    }
+
     fn outcome(&self, reply: Reply<'_>) -> (Outcome, Verdict) {
         match reply.plain() {
             Reply::Integer(_) => (Outcome::Done, Verdict::Continue),
             Reply::Error(text) => {
                 let kind = ErrorKind::of(text);
                 let text = printable(text);
-                self.metrics.write.error(ErrorLabel::of(kind));
+                self.count_error(kind);
                 let refused = Outcome::Refused {
                     kind,
                     text: text.clone(),
@@ -209,7 +230,7 @@ impl Writes {
 
     /// `READONLY`: a failover made this server a replica; a new connection resolves the name again.
     /// `NOAUTH`: only a new login can help.
-    fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
+    pub(super) fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
         match kind {
             ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),
             _ => Verdict::Continue,
@@ -236,6 +257,11 @@ impl Owner<Waiter> for Writes {
                 answer.resolve(outcome);
                 verdict
             }
+            Waiter::Count(answer) => {
+                let (count, verdict) = self.count(reply);
+                answer.resolve(count);
+                verdict
+            }
             Waiter::Cpu => {
                 let cpu = reply.as_text().and_then(probe::cpu);
                 self.cpu_refused.set(cpu.is_none());
@@ -250,13 +276,14 @@ impl Owner<Waiter> for Writes {
     fn push(&self, _link: &Link<Waiter>, _push: Reply<'_>) {}
 
     fn lost(&self, waiter: Waiter, fate: Fate, error: &Error) {
-        let Waiter::Write(answer) = waiter else {
-            return;
-        };
-        answer.resolve(match fate {
-            Fate::NotSent => Outcome::NotSent,
-            Fate::Unknown => Outcome::Lost(error.to_string()),
-        });
+        match waiter {
+            Waiter::Write(answer) => answer.resolve(match fate {
+                Fate::NotSent => Outcome::NotSent,
+                Fate::Unknown => Outcome::Lost(error.to_string()),
+            }),
+            Waiter::Count(answer) => answer.resolve(Count::Lost),
+            Waiter::Cpu => {}
+        }
     }
 
     fn down(&self, _link: &Link<Waiter>, why: &str) {

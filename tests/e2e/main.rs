@@ -6,6 +6,7 @@
 
 mod drain;
 mod fakes;
+mod guards;
 mod http_api;
 mod local;
 mod outages;
