@@ -11,7 +11,7 @@ use super::thread::Context;
 use crate::http::service::{self, Api};
 use crate::metrics::{RoleOf, Side};
 use crate::net::endpoint::SetOptions;
-use crate::net::{Driver, Owner, Set};
+use crate::net::{Credentials, Driver, Owner, Set};
 use crate::store::{ReadOptions, Reads, Writes};
 
 /// How often a read server is asked whether it may still answer.
@@ -75,6 +75,7 @@ fn set<W: 'static>(
     };
     let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
     let shared = Rc::new(options.clone());
+    let credentials = Rc::new(Credentials::new(role, metrics.clone()));
     Set::start(options.connections, &metrics, &owner, || Driver {
         options: shared.clone(),
         client_name: format!("redis-api-{role}-{}", context.index),
@@ -82,6 +83,7 @@ fn set<W: 'static>(
         resolver: context.resolver.clone(),
         turn: context.turn.clone(),
         metrics: metrics.clone(),
+        credentials: credentials.clone(),
         random: fastrand::Rng::new(),
     })
 }

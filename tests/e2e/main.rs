@@ -13,6 +13,7 @@ mod outages;
 mod pipelining;
 mod replica;
 mod rig;
+mod rotation;
 mod support;
 mod tls;
 mod writes;
