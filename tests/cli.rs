@@ -202,6 +202,13 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "pin",
         "drain-delay",
         "drain-timeout",
+        "drain-unready",
+        "header-timeout",
+        "idle-timeout",
+        "write-timeout",
+        "max-connection-age",
+        "max-requests",
+        "max-connections",
     ] {
         check(&help, name, &name.to_uppercase().replace('-', "_"));
     }
@@ -212,6 +219,7 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "Redis: write side:",
         "Reads:",
         "Limits:",
+        "Clients:",
         "Process:",
     ] {
         assert!(

@@ -186,6 +186,22 @@ impl Service for Api {
         }
     }
 
+    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Answering {
+        self.0.metrics.shed.add(1);
+        let method = metrics::Method::of(request.method());
+        let outcome = (method == metrics::Method::Post).then_some(WriteOutcome::NotSent);
+        if let Some(outcome) = outcome {
+            self.0.metrics.write_failed(outcome);
+        }
+        Answering {
+            api: self.clone(),
+            entry: entry.clone(),
+            work: Work::done(Reply::too_busy(outcome)),
+            method,
+            headers: HeaderMap::new(),
+        }
+    }
+
     fn on_connections(&self, open: usize) {
         self.0.metrics.http_connections.set(open as u64);
     }
