@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod hello;
+mod host;
 mod posted;
 mod reply;
 mod route;

@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Request, Response};
 
+use super::host;
 use super::posted;
 use super::reply::Reply;
 use super::route::{self, Route};
-use super::server::{Body, Entry, Service, State};
+use super::server::{Body, Entry, Refusal, Service, State};
 use crate::metrics::{self, WriteOutcome};
 use crate::store::{CURRENT, Progress, Read, ReadError, Reads, Writes, shortest};
 use crate::turn::Turn;
@@ -65,8 +66,9 @@ impl Api {
 
     /// Every request but a plain `GET /`; with its header map, to be used again.
     fn start(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> (Work, HeaderMap) {
-        if !has_one_host(&request) {
-            let reply = Reply::bad_request("a request must have one Host header");
+        if !host::is_valid(&request) {
+            let reply =
+                Reply::bad_request("a request must have one Host header, with a host in it");
             return (Work::done(reply), HeaderMap::new());
         }
         let (parts, body) = request.into_parts();
@@ -167,7 +169,7 @@ impl Service for Api {
         let plain = method == metrics::Method::Get
             && uri.path() == "/"
             && uri.query().is_none()
-            && has_one_host(&request);
+            && host::is_valid(&request);
         // Now rather than with the response: names and values are slices of hyper's read buffer,
         // which it can use again once the last of them is gone.
         let (work, mut headers) = if plain {
@@ -186,17 +188,25 @@ impl Service for Api {
         }
     }
 
-    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Answering {
-        self.0.metrics.shed.add(1);
+    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, why: Refusal) -> Answering {
         let method = metrics::Method::of(request.method());
         let outcome = (method == metrics::Method::Post).then_some(WriteOutcome::NotSent);
         if let Some(outcome) = outcome {
             self.0.metrics.write_failed(outcome);
         }
+        let reply = match why {
+            Refusal::TooBusy => {
+                self.0.metrics.shed.add(1);
+                Reply::too_busy(outcome)
+            }
+            Refusal::Coding => {
+                Reply::bad_value("the only Transfer-Encoding known here is chunked", outcome)
+            }
+        };
         Answering {
             api: self.clone(),
             entry: entry.clone(),
-            work: Work::done(Reply::too_busy(outcome)),
+            work: Work::done(reply),
             method,
             headers: HeaderMap::new(),
         }
@@ -316,16 +326,5 @@ async fn value_of(body: Incoming, limit: usize) -> Result<f64, Reply> {
             .map_err(|why| Reply::bad_value(&why, Some(WriteOutcome::NotSent))),
         Err(error) if error.is::<LengthLimitError>() => Err(Reply::too_large(limit)),
         Err(_) => Err(Reply::broken_body()),
-    }
-}
-
-/// RFC 9112, section 3.2: a request of HTTP/1.1 without a `Host`, or any with two, is answered
-/// `400`.
-fn has_one_host(request: &Request<Incoming>) -> bool {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), None) => true,
-        (None, _) => request.version() < Version::HTTP_11,
-        (Some(_), Some(_)) => false,
     }
 }

@@ -6,7 +6,9 @@
 
 mod drain;
 mod fakes;
+mod framing;
 mod http_api;
+mod limits;
 mod local;
 mod outages;
 mod pipelining;

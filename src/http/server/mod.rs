@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use tokio::time::timeout;
@@ -58,14 +58,24 @@ pub trait Service: 'static {
     /// The future must answer when [`Entry::is_expired`] says so; it is woken then.
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future;
 
-    /// Answers a request past [`Limits::max_requests`]. A service that waits for nothing may as
-    /// well answer it as any other.
-    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future {
+    /// Answers a request that is not to be served. A service that waits for nothing and reads no
+    /// body may as well answer it as any other.
+    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, _why: Refusal) -> Self::Future {
         self.call(request, entry)
     }
 
     /// So many connections are open now.
     fn on_connections(&self, _open: usize) {}
+}
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// [`Limits::max_requests`] are in hand.
+    TooBusy,
+    /// Its body is in a transfer coding other than `chunked`, so its end is in doubt: the
+    /// connection is closed behind the answer. hyper refuses them unless `chunked` is the last.
+    Coding,
 }
 
 /// The HTTP side of one worker.
@@ -199,21 +209,35 @@ impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Ad
             ..
         } = &*self.server;
         self.entry.begin(turn.now());
-        if !request.body().is_end_stream() {
-            self.socket.expect_body();
-        }
         let before = in_flight.get();
         in_flight.set(before + 1);
-        let future = if before < limits.max_requests {
-            service.call(request, &self.entry)
-        } else {
-            service.refuse(request, &self.entry)
+        let mut refusal = (before >= limits.max_requests).then_some(Refusal::TooBusy);
+        if !request.body().is_end_stream() {
+            self.socket.expect_body();
+            if !is_plainly_framed(request.headers()) {
+                self.entry.retire();
+                refusal = Some(Refusal::Coding);
+            }
+        }
+        let future = match refusal {
+            None => service.call(request, &self.entry),
+            Some(why) => service.refuse(request, &self.entry, why),
         };
         Call {
             future,
             server: self.server.clone(),
             entry: self.entry.clone(),
         }
+    }
+}
+
+/// Whether a body has a length or is in chunks, and in nothing else: RFC 9112, section 6.1.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -120,9 +120,14 @@ impl Entry {
         self.last.get()
     }
 
+    /// From now on the next answer is the last one.
+    pub fn retire(&self) {
+        self.last.set(true);
+    }
+
     /// Ends the connection when nothing is in hand: the close handle.
     pub fn close(&self) {
-        self.last.set(true);
+        self.retire();
         self.closing.set(true);
         self.wake();
     }
@@ -300,7 +305,7 @@ impl Table {
     pub fn drain(&self) {
         self.ending.set(true);
         let entries = self.entries.borrow();
-        entries.iter().for_each(|(_, entry)| entry.last.set(true));
+        entries.iter().for_each(|(_, entry)| entry.retire());
     }
 
     /// Ends every connection on which a request has ever begun to arrive, as soon as nothing is in
@@ -366,7 +371,7 @@ impl Table {
             }
             if is_due(entry.retires.get()) {
                 entry.retires.set(None);
-                entry.last.set(true);
+                entry.retire();
             }
         }
         next
