@@ -80,10 +80,12 @@ fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
         workers: options.workers,
         pin: options.pin,
         request_timeout: options.request_timeout,
+        clients: options.clients,
         drain_delay: options.drain_delay,
         drain_timeout: options.drain_timeout,
+        drain_unready: options.drain_unready,
         redis_wait: options.redis_wait,
-        redis: true,
+        redis_connections: options.read.connections + options.write.connections,
     };
     let api = ApiOptions {
         reads: ReadOptions {
@@ -115,10 +117,12 @@ fn hello(options: &HelloWorld) -> Result<(), worker::Error> {
         workers: options.workers,
         pin: options.pin,
         request_timeout: worker::HELLO_TIMEOUT,
+        clients: options.clients,
         drain_delay: options.drain_delay,
         drain_timeout: options.drain_timeout,
+        drain_unready: options.drain_unready,
         redis_wait: None,
-        redis: false,
+        redis_connections: 0,
     };
     worker::run(&process, worker::hello)
 }

@@ -207,6 +207,13 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "pin",
         "drain-delay",
         "drain-timeout",
+        "drain-unready",
+        "header-timeout",
+        "idle-timeout",
+        "write-timeout",
+        "max-connection-age",
+        "max-requests",
+        "max-connections",
     ] {
         check(&help, name, &name.to_uppercase().replace('-', "_"));
     }
@@ -218,6 +225,7 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "Reads:",
         "Access:",
         "Limits:",
+        "Clients:",
         "Process:",
     ] {
         assert!(

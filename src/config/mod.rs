@@ -16,6 +16,7 @@ use self::values::{Environment, Origin, Values};
 use crate::http::guard;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
+use crate::worker::ClientLimits;
 
 mod access;
 mod address;
@@ -63,8 +64,10 @@ pub struct Serve {
     /// `None`: one per core granted.
     pub workers: Option<NonZeroUsize>,
     pub pin: bool,
+    pub clients: ClientLimits,
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
+    pub drain_unready: bool,
     /// What to log at start.
     pub warnings: Vec<String>,
 }
@@ -80,8 +83,10 @@ pub struct HelloWorld {
     /// `None`: one per core granted.
     pub workers: Option<NonZeroUsize>,
     pub pin: bool,
+    pub clients: ClientLimits,
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
+    pub drain_unready: bool,
 }
 
 /// Options of `local`.
@@ -191,8 +196,10 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         redis_wait: redis_wait?,
         workers: process.workers,
         pin: process.pin,
+        clients: process.clients,
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
+        drain_unready: process.drain_unready,
         warnings: std::mem::take(&mut values.warnings),
     })
 }
@@ -209,8 +216,10 @@ fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
         admin_listen: admin_listen.map(|(address, _)| address),
         workers: process.workers,
         pin: process.pin,
+        clients: process.clients,
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
+        drain_unready: process.drain_unready,
     })
 }
 
@@ -238,20 +247,49 @@ fn local(values: &mut Values<'_>) -> Option<Local> {
 struct Process {
     workers: Option<NonZeroUsize>,
     pin: bool,
+    clients: ClientLimits,
     drain_delay: Duration,
     drain_timeout: Duration,
+    drain_unready: bool,
 }
 
 fn process(values: &mut Values<'_>) -> Option<Process> {
     let workers = workers(values);
     let pin = values.boolean("pin").unwrap_or(false);
+    let clients = clients(values);
     let drain_delay = values.parsed("drain-delay", parsers::duration);
     let drain_timeout = values.parsed("drain-timeout", parsers::duration);
+    let drain_unready = values.boolean("drain-unready").unwrap_or(false);
     Some(Process {
         workers,
         pin,
+        clients: clients?,
         drain_delay: drain_delay?,
         drain_timeout: drain_timeout?,
+        drain_unready,
+    })
+}
+
+fn clients(values: &mut Values<'_>) -> Option<ClientLimits> {
+    let mut limit = |flag| values.parsed(flag, parsers::duration_or_unlimited);
+    let header_timeout = limit("header-timeout");
+    let idle_timeout = limit("idle-timeout");
+    let write_timeout = limit("write-timeout");
+    let max_connection_age = limit("max-connection-age");
+    // Bounds against typing errors: no process has so many descriptors.
+    let mut count = |flag| {
+        let count = values.parsed(flag, |text| parsers::count(text, 1..=1 << 30));
+        count.and_then(NonZeroUsize::new)
+    };
+    let max_requests = count("max-requests");
+    let max_connections = count("max-connections");
+    Some(ClientLimits {
+        header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
+        write_timeout: write_timeout?,
+        max_connection_age: max_connection_age?,
+        max_requests: max_requests?,
+        max_connections,
     })
 }
 

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cors;
 pub mod guard;
 pub mod hello;
+mod host;
 mod posted;
 mod reply;
 mod route;

@@ -205,6 +205,7 @@ fn series_with_known_labels_start_at_zero() {
     for series in [
         "redis_api_http_connections",
         "redis_api_http_accept_errors_total",
+        "redis_api_http_accept_pauses_total",
         "redis_api_shed_total",
         "redis_api_not_initialised_total",
         "redis_api_fallback_reads_total",

@@ -90,7 +90,12 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
         counter(
             "redis_api_http_accept_errors_total",
             "Client connections that could not be accepted.",
-            sum(|worker| &worker.accept_errors),
+            registry.acceptor.errors.get() as f64,
+        ),
+        counter(
+            "redis_api_http_accept_pauses_total",
+            "Times that accepting waited, since as many connections as allowed were open.",
+            registry.acceptor.pauses.get() as f64,
         ),
         counter(
             "redis_api_shed_total",

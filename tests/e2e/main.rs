@@ -6,8 +6,10 @@
 
 mod drain;
 mod fakes;
+mod framing;
 mod guards;
 mod http_api;
+mod limits;
 mod local;
 mod outages;
 mod pipelining;
