@@ -202,6 +202,8 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "pin",
         "drain-delay",
         "drain-timeout",
+        "log-format",
+        "log-level",
     ] {
         check(&help, name, &name.to_uppercase().replace('-', "_"));
     }
@@ -213,6 +215,7 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "Reads:",
         "Limits:",
         "Process:",
+        "Log:",
     ] {
         assert!(
             help.lines().any(|line| line == heading),

@@ -76,6 +76,8 @@ fn defaults() {
     assert_eq!((serve.workers, serve.pin), (None, false));
     assert_eq!(serve.drain_delay, Duration::from_secs(5));
     assert_eq!(serve.drain_timeout, Duration::from_secs(10));
+    assert_eq!(serve.log.format, log::Format::Text);
+    assert_eq!(serve.log.level, LevelFilter::INFO);
     assert!(serve.warnings.is_empty());
 }
 
@@ -99,6 +101,8 @@ fn every_flag_reaches_its_option() {
             "--pin",
             "--drain-delay=0s",
             "--drain-timeout=6s",
+            "--log-format=json",
+            "--log-level=debug",
         ],
         &[],
     );
@@ -127,6 +131,8 @@ fn every_flag_reaches_its_option() {
         (serve.drain_delay, serve.drain_timeout),
         (Duration::ZERO, Duration::from_secs(6))
     );
+    let log = (serve.log.format, serve.log.level);
+    assert_eq!(log, (log::Format::Json, LevelFilter::DEBUG));
 }
 
 #[test]

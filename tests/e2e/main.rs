@@ -8,6 +8,7 @@ mod drain;
 mod fakes;
 mod http_api;
 mod local;
+mod logs;
 mod outages;
 mod pipelining;
 mod replica;
