@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use crate::support::api::Builder;
 use crate::support::{Act, Api, Fake, PATIENCE, eventually, free_port, request, try_request};
@@ -19,11 +18,18 @@ fn on(fake: &Fake) -> Builder {
     Api::serve().args(["--workers", "1", "--redis-addr", &addr])
 }
 
-/// What the log says from start to end; the process ends by itself or is stopped.
-fn whole_log(mut api: Api, end: &str) -> Vec<String> {
+/// Stops the process, and gives its log once it has `count` lines with `end`, the last ones.
+#[track_caller]
+fn whole_log(mut api: Api, end: &str, count: usize) -> Vec<String> {
     api.stop();
-    api.wait_log(end, PATIENCE);
-    api.log()
+    eventually(PATIENCE, &format!("{count} lines with {end:?}"), || {
+        let log = api.log();
+        let found = log.iter().filter(|line| line.contains(end)).count();
+        if found == count {
+            return Ok(log);
+        }
+        Err(log.join("\n"))
+    })
 }
 
 #[test]
@@ -44,11 +50,8 @@ fn redis_that_is_down_does_not_flood_the_log() {
             .into_iter()
             .all(|n| n >= attempts as f64)
     });
-    // The sums come last: before them the lines of both roles were read.
-    let log = whole_log(api, "write 127.0.0.1");
-    eventually(PATIENCE, "the end", || {
-        log.iter().any(|line| line.contains("drained"))
-    });
+    // One for each role, at the end.
+    let log = whole_log(api, " times in the last ", 2);
     for role in ["read", "write"] {
         let lines: Vec<_> = log
             .iter()
@@ -76,10 +79,10 @@ fn json_lines_all_parse_and_name_role_and_address() {
         .args(["--drain-delay", "0s", "--log-level", "debug"])
         .env("LOG_FORMAT", "json")
         .start();
-    fake.welcome(b"-ERR max number of \"clients\"\treached\r\n");
+    fake.welcome(b"-ERR max number of clients \"reached\"\t\r\n");
     fake.hang_up();
     api.wait_log("raise maxclients", PATIENCE);
-    let log = whole_log(api, "drained");
+    let log = whole_log(api, "drained", 1);
     let events: Vec<serde_json::Value> = log
         .iter()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
@@ -147,7 +150,7 @@ fn servers_words_forge_no_line() {
     let words = "ERR foo\nINFO forged\r2026-01-01T00:00:00Z  INFO forged\u{1b}[1A\u{85}INFO forged";
     let bulk = format!("!{}\r\n{words}\r\n", words.len()).into_bytes();
     let simple = b"-ERR foo\nINFO forged\r\n".to_vec();
-    for reply in [bulk, simple] {
+    for (reply, word) in [(bulk, "foo"), (simple, "malformed reply")] {
         for format in ["text", "json"] {
             let fake = Fake::start();
             let reply = reply.clone();
@@ -156,8 +159,8 @@ fn servers_words_forge_no_line() {
                 .args(["--drain-delay=0s", "--log-format", format])
                 .start();
             api.wait_log("next attempt in", PATIENCE);
-            let log = whole_log(api, "drained");
-            assert!(log.iter().any(|line| line.contains("foo")), "{log:?}");
+            let log = whole_log(api, "drained", 1);
+            assert!(log.iter().any(|line| line.contains(word)), "{log:?}");
             for line in &log {
                 let head = if format == "text" {
                     "20"
@@ -238,7 +241,7 @@ fn check_silent(args: &[String], environment: &[(&str, String)], is_warned: bool
         }
         said.push(api.get("/").text());
         said.push(api.post("/", "{\"value\":1}").text());
-        let log = whole_log(api, "drained");
+        let log = whole_log(api, "drained", 1);
         let warned = log.iter().any(|line| {
             line.contains("shows in `ps`")
                 && line.contains("REDIS_PASS")
