@@ -272,7 +272,11 @@ fn secrets_are_said_nowhere() {
     check_silent(&[flag("redis-addr", &url("redis", "u"))], &[], true);
     check_silent(&[flag("redis-addr", &url("rediss", ""))], &[], true);
     check_silent(&[], &env("REDIS_ADDR", &url("redis", "")), false);
-    check_silent(&[address.clone()], &env("REDIS_PASS", SECRET), false);
+    check_silent(
+        std::slice::from_ref(&address),
+        &env("REDIS_PASS", SECRET),
+        false,
+    );
     let pass_file = flag("redis-pass-file", &file.display().to_string());
     check_silent(&[address, pass_file], &[], false);
     // No such server, and no such name.
