@@ -214,6 +214,8 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "max-connection-age",
         "max-requests",
         "max-connections",
+        "log-format",
+        "log-level",
     ] {
         check(&help, name, &name.to_uppercase().replace('-', "_"));
     }
@@ -227,6 +229,7 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "Limits:",
         "Clients:",
         "Process:",
+        "Log:",
     ] {
         assert!(
             help.lines().any(|line| line == heading),

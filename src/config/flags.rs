@@ -459,6 +459,26 @@ const PROCESS: Group = Group {
     ],
 };
 
+const LOG: Group = Group {
+    heading: "Log",
+    flags: &[
+        flag(
+            "log-format",
+            "FORMAT",
+            Some("text"),
+            "text: lines for people; json: one object a line",
+            "Both on stderr, one line an event. Repeated events are summed up each minute.",
+        ),
+        flag(
+            "log-level",
+            "LEVEL",
+            Some("info"),
+            "The least severe level to log: error, warn, info or debug",
+            "No level logs requests.",
+        ),
+    ],
+};
+
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
     pub name: &'static str,
@@ -480,17 +500,18 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
             &LIMITS,
             &CLIENTS,
             &PROCESS,
+            &LOG,
         ],
     },
     Subcommand {
         name: "helloworld",
         about: "The same server returning a constant: the ceiling to compare `serve` with",
-        groups: &[&HELLO_LISTEN, &CLIENTS, &PROCESS],
+        groups: &[&HELLO_LISTEN, &CLIENTS, &PROCESS, &LOG],
     },
     Subcommand {
         name: "local",
         about: "The whole rig on this machine: TLS master, replica and API, as real processes",
-        groups: &[&LOCAL],
+        groups: &[&LOCAL, &LOG],
     },
 ];
 

@@ -12,8 +12,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use self::values::{Environment, Origin, Values};
 use crate::http::guard;
+use crate::log;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
 use crate::worker::ClientLimits;
@@ -38,6 +41,17 @@ pub enum Command {
     HelloWorld(HelloWorld),
     /// The whole rig on this machine.
     Local(Local),
+}
+
+impl Command {
+    /// How to log.
+    pub fn log(&self) -> log::Options {
+        match self {
+            Command::Serve(options) => options.log,
+            Command::HelloWorld(options) => options.log,
+            Command::Local(options) => options.log,
+        }
+    }
 }
 
 /// Options of `serve`.
@@ -68,6 +82,7 @@ pub struct Serve {
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
     pub drain_unready: bool,
+    pub log: log::Options,
     /// What to log at start.
     pub warnings: Vec<String>,
 }
@@ -87,6 +102,7 @@ pub struct HelloWorld {
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
     pub drain_unready: bool,
+    pub log: log::Options,
 }
 
 /// Options of `local`.
@@ -102,6 +118,7 @@ pub struct Local {
     pub workers: Option<NonZeroUsize>,
     /// The server binary; `None`: the first on PATH.
     pub redis_server: Option<PathBuf>,
+    pub log: log::Options,
 }
 
 /// Reads a command line (its first item is the program's name) and the environment.
@@ -177,6 +194,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let read = set(values, "read-connections", read, limits);
     let write = set(values, "write-connections", write, limits);
     let process = process(values);
+    let log = log_options(values);
 
     let ((listen, listen_defaulted), (admin_listen, admin_listen_defaulted)) =
         (listen?, admin_listen?);
@@ -200,6 +218,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
         drain_unready: process.drain_unready,
+        log: log?,
         warnings: std::mem::take(&mut values.warnings),
     })
 }
@@ -208,6 +227,7 @@ fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
     let listen = listen(values, "listen");
     let admin_listen = listen_apart(values, listen);
     let process = process(values);
+    let log = log_options(values);
     let (listen, listen_defaulted) = listen?;
     let process = process?;
     Some(HelloWorld {
@@ -220,6 +240,7 @@ fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
         drain_unready: process.drain_unready,
+        log: log?,
     })
 }
 
@@ -233,6 +254,7 @@ fn local(values: &mut Values<'_>) -> Option<Local> {
     });
     let workers = workers(values);
     let redis_server = values.path("redis-server").flatten();
+    let log = log_options(values);
     Some(Local {
         listen: listen?.0,
         listen_defaulted: defaulted[0],
@@ -240,6 +262,7 @@ fn local(values: &mut Values<'_>) -> Option<Local> {
         admin_listen_defaulted: defaulted[1],
         workers,
         redis_server,
+        log: log?,
     })
 }
 
@@ -290,6 +313,28 @@ fn clients(values: &mut Values<'_>) -> Option<ClientLimits> {
         max_connection_age: max_connection_age?,
         max_requests: max_requests?,
         max_connections,
+    })
+}
+
+fn log_options(values: &mut Values<'_>) -> Option<log::Options> {
+    let format = choice(
+        values,
+        "log-format",
+        &[("text", log::Format::Text), ("json", log::Format::Json)],
+    );
+    let level = choice(
+        values,
+        "log-level",
+        &[
+            ("error", LevelFilter::ERROR),
+            ("warn", LevelFilter::WARN),
+            ("info", LevelFilter::INFO),
+            ("debug", LevelFilter::DEBUG),
+        ],
+    );
+    Some(log::Options {
+        format: format?,
+        level: level?,
     })
 }
 

@@ -78,10 +78,14 @@ impl Driver {
             failures = failures_after(failures, logged_in, started.elapsed());
             let wait = backoff::full_jitter(failures, cap, self.random.f64());
             let address = &self.options.endpoint.address;
+            let wait_ms = wait.as_millis() as u64;
             tracing::warn!(
-                "{} {address}: {why}; next attempt in {} ms",
+                role = self.role,
+                %address,
+                error = %why,
+                wait_ms,
+                "{} {address}: {why}; next attempt in {wait_ms} ms",
                 self.role,
-                wait.as_millis()
             );
             owner.down(&link, &why);
             sleep(wait).await;
@@ -104,6 +108,8 @@ impl Driver {
     /// One connection from dial to end.
     async fn once<W: 'static>(&mut self, link: &Rc<Link<W>>, owner: &Rc<dyn Owner<W>>) -> Ended {
         let deadline = Instant::now() + self.options.connect_timeout;
+        let address = &self.options.endpoint.address;
+        tracing::debug!(role = self.role, %address, "{} {address}: connecting", self.role);
         self.metrics.role().connects.add(1);
         match self.dial(deadline).await {
             Ok((stream, login)) => self.connection(stream, login, deadline, link, owner).await,

@@ -339,10 +339,19 @@ impl Reads {
         let was = link.is_admitted();
         link.admit(trouble.is_none());
         match trouble {
-            None if !was => tracing::info!("read {}: usable", self.address),
+            None if !was => {
+                let address = &self.address;
+                tracing::info!(role = "read", %address, "read {address}: usable");
+            }
             Some(why) => {
                 if was {
-                    tracing::warn!("read {}: no longer usable: {why}", self.address);
+                    let address = &self.address;
+                    tracing::warn!(
+                        role = "read",
+                        %address,
+                        error = why,
+                        "read {address}: no longer usable: {why}"
+                    );
                 }
                 self.record_trouble(&why);
             }
@@ -418,11 +427,8 @@ impl Reads {
 
 impl Owner<Waiter> for Reads {
     fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
-        tracing::info!(
-            "read {}: connected (RESP{})",
-            self.address,
-            greeting.protocol
-        );
+        let (address, protocol) = (&self.address, greeting.protocol);
+        tracing::info!(role = "read", %address, "read {address}: connected (RESP{protocol})");
         self.probe_link(link);
     }
 

@@ -51,7 +51,7 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
         let writes = writes.clone();
         spawn_local(every(CPU_EVERY, move || writes.ask_cpu()));
         if let Some(token) = options.service.guard.token() {
-            spawn_local(token.clone().follow());
+            spawn_local(token.clone().follow(context.resolver.pool().clone()));
         }
     }
     Api::new(

@@ -11,6 +11,7 @@ mod guards;
 mod http_api;
 mod limits;
 mod local;
+mod logs;
 mod outages;
 mod pipelining;
 mod replica;
