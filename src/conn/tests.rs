@@ -1,1 +1,3 @@
+//! Rules of a connection, one by one.
 
+mod finish;

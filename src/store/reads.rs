@@ -405,7 +405,7 @@ impl Reads {
                 Verdict::Continue
             }
             // Only a new login can help.
-            ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),
+            ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
             _ => Verdict::Continue,
         }
     }

@@ -211,7 +211,7 @@ impl Writes {
     /// `NOAUTH`: only a new login can help.
     fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
         match kind {
-            ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),
+            ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
             _ => Verdict::Continue,
         }
     }
