@@ -87,7 +87,9 @@ fn serve(options: Serve) -> Result<(), worker::Error> {
         reads: ReadOptions {
             mode: options.read_mode,
             role: options.read_role,
+            max_stale: options.max_stale,
         },
+        fallback: options.fallback,
         read: options.read,
         write: options.write,
         service: service::Options {

@@ -15,9 +15,11 @@ use std::time::Duration;
 use self::values::{Environment, Origin, Values};
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
+use crate::worker::FallbackOptions;
 
 mod address;
 mod command_line;
+mod degraded;
 mod exit;
 mod flags;
 mod parsers;
@@ -50,6 +52,10 @@ pub struct Serve {
     pub write: SetOptions,
     pub read_mode: ReadMode,
     pub read_role: ReadRole,
+    /// A replica whose data is older may not answer; `None`: whatever its age.
+    pub max_stale: Option<Duration>,
+    /// Reads go to the master while no replica may answer; `None`: they don't.
+    pub fallback: Option<FallbackOptions>,
     /// The whole time a request may take, from the end of its headers.
     pub request_timeout: Duration,
     /// Bytes, at least 1.
@@ -160,12 +166,14 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         "read-role",
         &[("any", ReadRole::Any), ("replica", ReadRole::Replica)],
     );
+    let max_stale = degraded::max_stale(values);
     let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
     let max_body = values.parsed("max-body", parsers::size);
     let redis_wait = values.parsed("redis-wait", parsers::duration_or_unlimited);
     let limits = limits(values, request_timeout);
     let read = set(values, "read-connections", read, limits);
     let write = set(values, "write-connections", write, limits);
+    let fallback = degraded::fallback(values, write.as_ref());
     let process = process(values);
 
     let ((listen, listen_defaulted), (admin_listen, admin_listen_defaulted)) =
@@ -180,6 +188,8 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         write: write?,
         read_mode: read_mode?,
         read_role: read_role?,
+        max_stale: max_stale?,
+        fallback: fallback?,
         request_timeout: request_timeout?,
         max_body: max_body?,
         redis_wait: redis_wait?,

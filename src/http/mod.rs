@@ -2,6 +2,7 @@
 //! port.
 
 pub mod admin;
+mod age;
 pub mod hello;
 mod posted;
 mod reply;

@@ -1,11 +1,13 @@
 //! What becomes of an outcome: status, body and headers. The one place where errors are mapped.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE,
+    HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use hyper::{Response, StatusCode};
 
@@ -15,6 +17,9 @@ use crate::store::{ErrorKind, Progress, ReadError, WriteError};
 
 /// Methods that a known path has.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+
+/// How old the data of an answer may be, in seconds. Only there when that is more than usual.
+const X_DATA_AGE: HeaderName = HeaderName::from_static("x-data-age");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -38,6 +43,7 @@ pub struct Reply {
     status: StatusCode,
     body: Bytes,
     extra: Extra,
+    age: Option<Rc<HeaderValue>>,
 }
 
 impl Reply {
@@ -46,7 +52,14 @@ impl Reply {
             status,
             body: body.into(),
             extra,
+            age: None,
         }
+    }
+
+    /// The same, with `X-Data-Age`.
+    pub fn with_age(mut self, seconds: Rc<HeaderValue>) -> Self {
+        self.age = Some(seconds);
+        self
     }
 
     pub fn status(&self) -> StatusCode {
@@ -126,7 +139,7 @@ impl Reply {
 
     /// `504` for a read.
     pub fn read_timeout(limit: Duration) -> Self {
-        let error = format!("the replica did not answer within {} ms", limit.as_millis());
+        let error = format!("Redis did not answer within {} ms", limit.as_millis());
         Reply::new(
             StatusCode::GATEWAY_TIMEOUT,
             error_body(&error, None),
@@ -181,6 +194,12 @@ impl Reply {
             ReadError::Shed => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many reads wait already".to_owned(),
+            ),
+            ReadError::FallbackFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no replica may answer now, and as many reads wait for the master as \
+                 --fallback-max-in-flight allows"
+                    .to_owned(),
             ),
             ReadError::Refused { kind, text } => (status_of(*kind), error_words(*kind, text)),
             ReadError::NotANumber => (
@@ -241,6 +260,11 @@ impl Reply {
                 headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
                 headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
             }
+        }
+        if let Some(age) = self.age {
+            headers.insert(X_DATA_AGE, HeaderValue::clone(&age));
+            let exposed = HeaderValue::from_static("X-Data-Age");
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
         let mut response = Response::new(Body::new(self.body));
         *response.status_mut() = self.status;

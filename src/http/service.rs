@@ -17,12 +17,13 @@ use hyper::header::{HOST, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
 
+use super::age::AgeHeader;
 use super::posted;
 use super::reply::Reply;
 use super::route::{self, Route};
 use super::server::{Body, Entry, Service, State};
 use crate::metrics::{self, WriteOutcome};
-use crate::store::{CURRENT, Progress, Read, ReadError, Reads, Writes, shortest};
+use crate::store::{CURRENT, Found, Progress, Read, ReadError, Reads, Writes, shortest};
 use crate::turn::Turn;
 
 /// The limits that the service itself keeps.
@@ -44,6 +45,7 @@ struct Inner {
     writes: Rc<Writes>,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
+    age: AgeHeader,
 }
 
 impl Api {
@@ -60,6 +62,7 @@ impl Api {
             writes,
             turn,
             metrics,
+            age: AgeHeader::default(),
         }))
     }
 
@@ -116,24 +119,27 @@ impl Api {
         Work::Post(Box::pin(post), stage)
     }
 
-    fn read_reply(
-        &self,
-        outcome: Result<Option<bytes::Bytes>, ReadError>,
-        absent: Absent,
-    ) -> Reply {
-        match (outcome, absent) {
-            (Ok(Some(body)), _) => Reply::ok(body),
-            (Ok(None), Absent::NotFound) => Reply::not_found(),
-            (Ok(None), Absent::NotInitialised) => {
+    fn read_reply(&self, outcome: Result<Found, ReadError>, absent: Absent) -> Reply {
+        let found = match outcome {
+            Ok(found) => found,
+            Err(error) => {
+                if matches!(error, ReadError::Shed | ReadError::FallbackFull) {
+                    self.0.metrics.shed.add(1);
+                }
+                return Reply::read_error(&error, self.0.reads.trouble());
+            }
+        };
+        let reply = match (found.body, absent) {
+            (Some(body), _) => Reply::ok(body),
+            (None, Absent::NotFound) => Reply::not_found(),
+            (None, Absent::NotInitialised) => {
                 self.0.metrics.not_initialised.add(1);
                 Reply::not_initialised()
             }
-            (Err(error), _) => {
-                if error == ReadError::Shed {
-                    self.0.metrics.shed.add(1);
-                }
-                Reply::read_error(&error, self.0.metrics.read_trouble())
-            }
+        };
+        match found.age {
+            None => reply,
+            Some(age) => reply.with_age(self.0.age.of(age)),
         }
     }
 

@@ -44,7 +44,14 @@ impl<W: 'static> Set<W> {
         Set { links: vec![link] }
     }
 
-    /// The admitted link with the fewest unanswered commands.
+    /// Whether some link is admitted. Unlike [`pick`](Self::pick), it may be asked while a reply is
+    /// handed out.
+    pub fn is_usable(&self) -> bool {
+        self.links.iter().any(|link| link.is_admitted())
+    }
+
+    /// The admitted link with the fewest unanswered commands. Not for [`Owner::reply`] and
+    /// [`Owner::push`]: the connection that they come from is in use and can't be counted.
     pub fn pick(&self) -> Option<&Rc<Link<W>>> {
         let mut admitted = self.links.iter().filter(|link| link.is_admitted());
         let first = admitted.next()?;

@@ -23,7 +23,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-pub use api::{ApiOptions, start as start_api};
+pub use api::{ApiOptions, FallbackOptions, start as start_api};
 pub use thread::Context;
 
 use crate::http::admin;
@@ -169,11 +169,13 @@ async fn supervise<S: Service>(
     let (phase, phases) = watch::channel(Phase::Serve);
     let (ended, mut endings) = mpsc::channel(cores.len());
     let (acceptor, ends) = Acceptor::new(listener, cores.len());
+    let workers = cores.len();
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
     let plans = parts.map(|(index, ((incoming, core), metrics))| Plan {
         seed: Seed {
             index,
+            workers,
             metrics,
             resolver: resolver.clone(),
         },

@@ -24,6 +24,8 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Context {
     /// The worker's number, from 0.
     pub index: usize,
+    /// How many there are, at least 1.
+    pub workers: usize,
     pub turn: Rc<Turn>,
     pub metrics: Arc<metrics::Worker>,
     pub resolver: Resolver,
@@ -32,6 +34,7 @@ pub struct Context {
 /// The part of it that can cross to the thread.
 pub(super) struct Seed {
     pub index: usize,
+    pub workers: usize,
     pub metrics: Arc<metrics::Worker>,
     pub resolver: Resolver,
 }
@@ -109,11 +112,13 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
     });
     let Seed {
         index,
+        workers,
         metrics,
         resolver,
     } = seed;
     let service = make(&Context {
         index,
+        workers,
         turn: turn.clone(),
         metrics,
         resolver,

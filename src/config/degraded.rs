@@ -1,0 +1,50 @@
+//! The flags about what is answered while the replica, or its link to the master, is in trouble.
+
+use std::time::Duration;
+
+use super::values::Values;
+use super::{choice, parsers};
+use crate::net::endpoint::SetOptions;
+use crate::worker::FallbackOptions;
+
+/// Below this a limit for the age of data needs a master that pings its replicas more often than
+/// each 10 s, its default: the ping comes up to a second late, and so does our look at it.
+const QUIET: Duration = Duration::from_secs(12);
+
+/// `--max-stale`; the inner `None`: no limit.
+pub(super) fn max_stale(values: &mut Values<'_>) -> Option<Option<Duration>> {
+    let limit = values.parsed("max-stale", parsers::duration_or_unlimited)?;
+    if limit.is_some_and(|limit| limit < QUIET) {
+        let given = values.given("max-stale")?;
+        values.warnings.push(format!(
+            "{}: {} is shorter than the silence of a master that has nothing to say: set \
+             repl-ping-replica-period (10 s by default) on the master to less than half of it, or \
+             its replicas will seem too old",
+            given.name,
+            given.text.to_string_lossy()
+        ));
+    }
+    Some(limit)
+}
+
+/// `--read-fallback` and its limit; the inner `None`: off. `write` is where the master is.
+pub(super) fn fallback(
+    values: &mut Values<'_>,
+    write: Option<&SetOptions>,
+) -> Option<Option<FallbackOptions>> {
+    let on = choice(
+        values,
+        "read-fallback",
+        &[("none", false), ("master", true)],
+    );
+    let max_in_flight = values.parsed("fallback-max-in-flight", |text| {
+        parsers::count(text, 1..=1 << 20)
+    });
+    let (on, max_in_flight) = (on?, max_in_flight?);
+    let set = SetOptions {
+        // Reads are pipelined and their number is limited: one is enough.
+        connections: 1,
+        ..write?.clone()
+    };
+    Some(on.then_some(FallbackOptions { set, max_in_flight }))
+}
