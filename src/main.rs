@@ -8,7 +8,7 @@ use mimalloc::MiMalloc;
 use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
 use redis_api::http::service;
 use redis_api::local;
-use redis_api::store::ReadOptions;
+use redis_api::store::{ReadOptions, WriteOptions};
 use redis_api::worker::{self, ApiOptions, Port};
 
 #[global_allocator]
@@ -88,6 +88,9 @@ fn serve(options: Serve) -> Result<(), worker::Error> {
             mode: options.read_mode,
             role: options.read_role,
             max_stale: options.max_stale,
+        },
+        writes: WriteOptions {
+            replicas: options.write_wait,
         },
         fallback: options.fallback,
         read: options.read,

@@ -1,4 +1,5 @@
-//! The flags about what is answered while the replica, or its link to the master, is in trouble.
+//! The flags about replicas that are in trouble: what is answered meanwhile, and whether a write
+//! waits for them.
 
 use std::time::Duration;
 
@@ -47,4 +48,24 @@ pub(super) fn fallback(
         ..write?.clone()
     };
     Some(on.then_some(FallbackOptions { set, max_in_flight }))
+}
+
+/// Shortest stall timeout of a connection on which is waited: an idle server may be 100 ms late with
+/// the answer.
+const WAIT_STALL: Duration = Duration::from_secs(1);
+
+/// `--write-wait`, and the write side fit for it.
+pub(super) fn write_wait(
+    values: &mut Values<'_>,
+    write: Option<SetOptions>,
+) -> (Option<u64>, Option<SetOptions>) {
+    let replicas = values.parsed("write-wait", |text| parsers::count(text, 0..=1000));
+    let write = write.map(|write| match replicas {
+        None | Some(0) => write,
+        Some(_) => SetOptions {
+            stall_timeout: write.stall_timeout.max(WAIT_STALL),
+            ..write
+        },
+    });
+    (replicas.map(|replicas| replicas as u64), write)
 }

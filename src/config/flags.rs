@@ -268,6 +268,19 @@ const READS: Group = Group {
     ],
 };
 
+const WRITES: Group = Group {
+    heading: "Writes",
+    flags: &[flag(
+        "write-wait",
+        "N",
+        Some("0"),
+        "Replicas that must have a write before it is answered with 200; 0: none",
+        "Any replicas, those beside pods too. Too few by --request-timeout: 504, though it is \
+         written. A connection takes no other write while it waits: for many writes at a time raise \
+         --write-connections.",
+    )],
+};
+
 const LIMITS: Group = Group {
     heading: "Limits",
     flags: &[
@@ -385,6 +398,7 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
             &READ_REDIS,
             &WRITE_REDIS,
             &READS,
+            &WRITES,
             &LIMITS,
             &PROCESS,
         ],

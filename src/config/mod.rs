@@ -56,6 +56,8 @@ pub struct Serve {
     pub max_stale: Option<Duration>,
     /// Reads go to the master while no replica may answer; `None`: they don't.
     pub fallback: Option<FallbackOptions>,
+    /// Replicas that must have a write before it is a success.
+    pub write_wait: u64,
     /// The whole time a request may take, from the end of its headers.
     pub request_timeout: Duration,
     /// Bytes, at least 1.
@@ -174,6 +176,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let read = set(values, "read-connections", read, limits);
     let write = set(values, "write-connections", write, limits);
     let fallback = degraded::fallback(values, write.as_ref());
+    let (write_wait, write) = degraded::write_wait(values, write);
     let process = process(values);
 
     let ((listen, listen_defaulted), (admin_listen, admin_listen_defaulted)) =
@@ -190,6 +193,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         read_role: read_role?,
         max_stale: max_stale?,
         fallback: fallback?,
+        write_wait: write_wait?,
         request_timeout: request_timeout?,
         max_body: max_body?,
         redis_wait: redis_wait?,

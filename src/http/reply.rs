@@ -170,6 +170,17 @@ impl Reply {
                 WriteOutcome::Refused,
                 format!("the server is a replica and no master was found within {ms} ms"),
             ),
+            Progress::Written { confirmed, wanted } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Applied,
+                match confirmed {
+                    Some(confirmed) => too_few(confirmed, wanted, limit),
+                    None => format!(
+                        "written on the master, which did not say within {ms} ms how many of \
+                         {wanted} replicas have it"
+                    ),
+                },
+            ),
         };
         (
             Reply::new(status, error_body(&error, Some(outcome)), retry(status)),
@@ -234,6 +245,28 @@ impl Reply {
                 WriteOutcome::Unknown,
                 "the master's answer to HSET is not a number".to_owned(),
             ),
+            WriteError::TooFew {
+                confirmed,
+                wanted,
+                within,
+            } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Applied,
+                too_few(*confirmed, *wanted, *within),
+            ),
+            WriteError::WaitRefused { kind, text } => (
+                status_of(*kind),
+                WriteOutcome::Applied,
+                format!(
+                    "written on the master, which may not be asked for its replicas: {}",
+                    error_words(*kind, text)
+                ),
+            ),
+            WriteError::Unconfirmed(why) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Applied,
+                format!("written on the master; whether replicas have it is not known: {why}"),
+            ),
         };
         (
             Reply::new(status, error_body(&text, Some(outcome)), retry(status)),
@@ -271,6 +304,11 @@ impl Reply {
         std::mem::swap(response.headers_mut(), headers);
         response
     }
+}
+
+fn too_few(confirmed: u64, wanted: u64, within: Duration) -> String {
+    let ms = within.as_millis();
+    format!("written on the master; {confirmed} of {wanted} replicas confirmed it within {ms} ms")
 }
 
 fn retry(status: StatusCode) -> Extra {

@@ -279,11 +279,12 @@ async fn post(
     };
     entry.advance(State::Handler);
     let text = shortest(value);
+    let deadline = entry.since() + api.0.options.request_timeout;
     let report = |progress| stage.set(Stage::Write(progress));
     match api
         .0
         .writes
-        .set(field.as_bytes(), text.as_bytes(), &report)
+        .set(field.as_bytes(), text.as_bytes(), deadline, &report)
         .await
     {
         Ok(()) => Reply::ok(format!("{{\"current\":{text}}}").into()),

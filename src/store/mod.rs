@@ -9,6 +9,7 @@
 //!
 //! All of it belongs to one worker thread: `Rc` and `Cell`, no lock, nothing shared.
 
+mod confirm;
 mod fallback;
 mod number;
 mod probe;
@@ -25,7 +26,7 @@ pub use number::shortest;
 pub use probe::ReadRole;
 pub use reads::{Found, Read, ReadError, ReadMode, ReadOptions, Reads};
 pub use waiter::{Answer, Wait};
-pub use writes::{Progress, WriteError, Writes};
+pub use writes::{Progress, WriteError, WriteOptions, Writes};
 
 /// The hash that holds all fields, as in the talk this service comes from.
 pub const HASH: &str = "currency";

@@ -12,7 +12,7 @@ use crate::http::service::{self, Api};
 use crate::metrics::{RoleOf, Side};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Driver, Owner, Set};
-use crate::store::{Fallback, ReadOptions, Reads, Writes};
+use crate::store::{Fallback, ReadOptions, Reads, WriteOptions, Writes};
 
 /// How often a read server is asked whether it may still answer.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ pub struct ApiOptions {
     pub read: SetOptions,
     pub write: SetOptions,
     pub reads: ReadOptions,
+    pub writes: WriteOptions,
     /// Reads go to the master while no replica may answer; `None`: they don't.
     pub fallback: Option<FallbackOptions>,
     pub service: service::Options,
@@ -50,7 +51,12 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
         turn.clone(),
         metrics.clone(),
     );
-    let writes = Writes::new(address(&options.write), turn.clone(), metrics.clone());
+    let writes = Writes::new(
+        options.writes,
+        address(&options.write),
+        turn.clone(),
+        metrics.clone(),
+    );
     let read = set(&options.read, Side::Read, "read", reads.clone(), context);
     reads.start(read);
     let write = set(

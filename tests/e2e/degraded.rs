@@ -1,6 +1,7 @@
 //! Reads while the replica, or its link to the master, is in trouble: how old the data is, how old
 //! it may be, and where else it may come from.
 
+mod confirm;
 mod fallback;
 
 use std::net::SocketAddr;
