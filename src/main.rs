@@ -1,11 +1,13 @@
 //! Reads the configuration, runs what it asks for, and turns the result into an exit status.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
+use redis_api::http::guard::Guard;
 use redis_api::http::service;
 use redis_api::local;
 use redis_api::store::{ReadOptions, WriteOptions};
@@ -62,7 +64,7 @@ fn finish<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-fn serve(options: Serve) -> Result<(), worker::Error> {
+fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
     for warning in &options.warnings {
         tracing::warn!("{warning}");
     }
@@ -98,9 +100,11 @@ fn serve(options: Serve) -> Result<(), worker::Error> {
         service: service::Options {
             request_timeout: options.request_timeout,
             max_body: options.max_body,
+            guard: Guard::open(options.guard)?,
         },
     };
-    worker::run(&process, move |context| worker::start_api(&api, context))
+    worker::run(&process, move |context| worker::start_api(&api, context))?;
+    Ok(())
 }
 
 fn hello(options: &HelloWorld) -> Result<(), worker::Error> {

@@ -2,7 +2,7 @@
 # CPU time per request of the API and of Redis, beside the reference: plain hyper with a constant answer.
 #
 # The server and Redis are pinned to one core, wrk to another. Each round measures each mode once, with processes
-# of its own, in alternating order; the table gives medians, and the ratio to the reference of the same round.
+# of its own, in alternating order; the table gives medians, and the ratio to the reference of the same round with its range.
 set -euo pipefail
 
 usage() {
@@ -26,9 +26,7 @@ parse "$@"
 need wrk wrk taskset util-linux
 choose_cores
 build
-folder=${folder:-$(results_folder)}
-mkdir -p "$folder"
-csv=$folder/cost.csv
+csv=$WORK/cost.csv
 tick_us=$((1000000 / $(getconf CLK_TCK)))
 
 # One line of the CSV.
@@ -53,13 +51,22 @@ column() {
   printf "%.${2}f" "$value"
 }
 
-# The median of the ratios to the reference of the same round.
+# The ratios to the reference of the same round: median, least and greatest. Where these lie apart, the median of few
+# rounds says little.
 ratio() {
-  grep -v '^[#r]' "$csv" | awk -F, -v mode="$1" '
+  local ratios
+  ratios=$(grep -v '^[#r]' "$csv" | awk -F, -v mode="$1" '
     $2 == "reference" { base[$1] = $6 / $4 }
     $2 == mode { cost[$1] = $6 / $4 }
-    END { for (round in cost) if (base[round]) print cost[round] / base[round] }' |
-    { grep . || echo nan; } | median | awk '{ if ($1 == "nan") print "–"; else printf "%.2f", $1 }'
+    END { for (round in cost) if (base[round]) print cost[round] / base[round] }' | sort -g)
+  if [ "$1" = reference ]; then
+    printf '1.00'
+  elif [ -z "$ratios" ]; then
+    printf '–'
+  else
+    printf '%.2f (%.2f to %.2f)' "$(median <<<"$ratios")" "$(head -n 1 <<<"$ratios")" \
+      "$(tail -n 1 <<<"$ratios")"
+  fi
 }
 
 table() {
@@ -95,5 +102,5 @@ for ((round = 1; round <= rounds; round++)); do
   done
   say "round $round of $rounds done"
 done
-table | tee "$folder/cost.md"
-say "raw data: $csv"
+table | tee "$WORK/cost.md"
+publish cost.csv cost.md

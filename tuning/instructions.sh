@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# User-space instructions per request, counted by valgrind's callgrind: the same to within 1 % on a busy machine, where
+# User-space instructions per request, counted by valgrind's callgrind: the same to about 1 % on a busy machine, where
 # times move by tens of percent. What the kernel does is not in them.
 set -euo pipefail
 
@@ -26,9 +26,7 @@ parse "$@"
 need wrk wrk taskset util-linux valgrind valgrind
 choose_cores
 build
-folder=${folder:-$(results_folder)}
-mkdir -p "$folder"
-csv=$folder/instructions.csv
+csv=$WORK/instructions.csv
 
 control() { callgrind_control --vgdb-prefix="$WORK/vgdb" "$@" >/dev/null 2>&1; }
 
@@ -59,16 +57,17 @@ start_redis
 {
   echo "| server | instructions per request | × reference | HGET per request |"
   echo "| --- | ---: | ---: | ---: |"
-  base=
+  base='' ratio='–'
   for mode in "${modes[@]}"; do
     count "$mode"
     name=$(label "$mode")
     printf '%s,%s,%s,%s,%s\n' "$name" "$connections" "$REQUESTS" "$INSTRUCTIONS" "$asked" >>"$csv"
     each=$(divide "$INSTRUCTIONS" "$REQUESTS" 0)
     if [ "$mode" = reference ]; then base=$each; fi
-    printf '| %s | %s | %s | %s |\n' "$name" "$each" "$(divide "$each" "${base:-0}" 2)" \
+    if [ -n "$base" ]; then ratio=$(divide "$each" "$base" 2); fi
+    printf '| %s | %s | %s | %s |\n' "$name" "$each" "$ratio" \
       "$(divide "$asked" "$REQUESTS" 3)"
   done
-} >"$folder/instructions.md"
-cat "$folder/instructions.md"
-say "raw data: $csv"
+} >"$WORK/instructions.md"
+cat "$WORK/instructions.md"
+publish instructions.csv instructions.md

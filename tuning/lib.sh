@@ -54,8 +54,14 @@ parse() {
   done
   shift $((OPTIND - 1))
   modes=("$@")
-  # shellcheck disable=SC2034
   [ $# -gt 0 ] || modes=(reference helloworld batch direct)
+  for option in "${modes[@]}"; do
+    case $option in
+      reference | helloworld | batch | direct) ;;
+      helloworld:* | batch:* | direct:*) [ -x "${option#*:}" ] || die "no program: ${option#*:}" ;;
+      *) usage >&2 && die "unknown mode: $option (options come before modes)" ;;
+    esac
+  done
 }
 
 # What a mode is called in results: of another build the name of its file, not where it is.
@@ -103,16 +109,18 @@ choose_cores() {
 
 # Builds both servers, unless REDIS_API and PEER name them. Sets REDIS_API, PEER, REDIS_SERVER, REDIS_CLI.
 build() {
+  local target=${CARGO_TARGET_DIR:-$ROOT/target}
   REDIS_SERVER=$(first_of redis-server valkey-server)
   REDIS_CLI=$(first_of redis-cli valkey-cli)
   BUILT="${REDIS_API:+the API was given}${PEER:+ the reference was given}"
   if [ -z "${REDIS_API:-}" ]; then
-    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml"
-    REDIS_API=${CARGO_TARGET_DIR:-$ROOT/target}/release/redis-api
+    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --target-dir "$target"
+    REDIS_API=$target/release/redis-api
   fi
   if [ -z "${PEER:-}" ]; then
-    cargo build --release --locked --manifest-path "$ROOT/benches/peers/hyper/Cargo.toml"
-    PEER=${CARGO_TARGET_DIR:-$ROOT/benches/peers/hyper/target}/release/peer-hyper
+    cargo build --release --locked --manifest-path "$ROOT/benches/peers/hyper/Cargo.toml" \
+      --target-dir "$target/peers"
+    PEER=$target/peers/release/peer-hyper
   fi
 }
 
@@ -184,7 +192,6 @@ start_server() {
         --admin-listen 127.0.0.1:0 --redis-addr "127.0.0.1:$REDIS_PORT" --read-mode "$mode"
         "${SERVE_FLAGS[@]}")
       ;;
-    *) die "unknown mode: $mode (reference, helloworld, batch, direct)" ;;
   esac
   taskset -c "$CORE_SERVER" "$@" "${command[@]}" >"$WORK/server.log" 2>&1 &
   SERVER_PID=$!
@@ -237,11 +244,13 @@ conditions() {
 
 cpu_model() { sed -n 's/^model name\s*: //p' /proc/cpuinfo | sed -n 1p; }
 
-# Makes and names the folder for the results: date and CPU, nothing of this machine's name.
-results_folder() {
-  local cpu folder
+# publish FILE...: puts the results of a complete run into $folder, or into one named by date and CPU: nothing of this
+# machine's name. What a run that failed has left is thrown away instead.
+publish() {
+  local cpu file
   cpu=$(cpu_model | tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9\n' '-' | sed 's/-*$//')
-  folder=$ROOT/tuning/results/$(date -u +%F)-${cpu:-unknown}
+  folder=${folder:-$ROOT/tuning/results/$(date -u +%F)-${cpu:-unknown}}
   mkdir -p "$folder"
-  echo "$folder"
+  for file; do cp "$WORK/$file" "$folder/$file"; done
+  say "table and raw data: $folder"
 }

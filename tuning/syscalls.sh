@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # System calls per request, by strace.
 #
-# Tracing makes a system call some twenty times as dear, so that more requests wait when a turn begins, and share more: the
+# Tracing makes system calls much dearer, so that more requests wait when a turn begins, and share more: the
 # table puts requests/s and HGETs per request of an untraced run beside, to tell how far that goes.
 set -euo pipefail
 
@@ -28,9 +28,7 @@ parse "$@"
 need wrk wrk taskset util-linux strace strace
 choose_cores
 build
-folder=${folder:-$(results_folder)}
-mkdir -p "$folder"
-csv=$folder/syscalls.csv
+csv=$WORK/syscalls.csv
 
 traced() { ! grep -q '^TracerPid:\s*0$' "/proc/$SERVER_PID/task/"*/status; }
 
@@ -79,6 +77,6 @@ start_redis
   for mode in "${modes[@]}"; do
     measure "$mode"
   done
-} >"$folder/syscalls.md"
-cat "$folder/syscalls.md"
-say "raw data: $csv"
+} >"$WORK/syscalls.md"
+cat "$WORK/syscalls.md"
+publish syscalls.csv syscalls.md

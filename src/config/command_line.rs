@@ -51,9 +51,13 @@ fn subcommand(sub: &'static Subcommand) -> Command {
 }
 
 fn arg(flag: &'static Flag) -> Arg {
+    let action = match flag.repeats {
+        true => ArgAction::Append,
+        false => ArgAction::Set,
+    };
     let arg = Arg::new(flag.name)
         .long(flag.name)
-        .action(ArgAction::Set)
+        .action(action)
         .value_parser(value_parser!(OsString));
     let default = flag
         .default

@@ -13,6 +13,8 @@ pub(super) struct Flag {
     /// The first sentence says what it is, the rest (only in `--help`) why.
     pub help: &'static str,
     pub why: &'static str,
+    /// May be given several times: the values are a list with commas between.
+    pub repeats: bool,
 }
 
 /// Flags under one heading of `--help`.
@@ -34,6 +36,14 @@ const fn flag(
         default,
         help,
         why,
+        repeats: false,
+    }
+}
+
+const fn list(flag: Flag) -> Flag {
+    Flag {
+        repeats: true,
+        ..flag
     }
 }
 
@@ -281,6 +291,51 @@ const WRITES: Group = Group {
     )],
 };
 
+const ACCESS: Group = Group {
+    heading: "Access",
+    flags: &[
+        flag(
+            "read-only",
+            "",
+            None,
+            "Refuse every POST with 405",
+            "For pods that need not write.",
+        ),
+        flag(
+            "write-token-file",
+            "FILE",
+            None,
+            "File with the token that a POST must have: `Authorization: Bearer TOKEN`, else 401",
+            "Without it, whoever reaches the port can write. Read again each second, so it can be \
+             rotated; loses one trailing newline; one that turns bad keeps the last good token.",
+        ),
+        list(flag(
+            "fields",
+            "NAMES",
+            None,
+            "The only fields to read or write, with commas between; others are 404",
+            "The field behind / is current-value: without it in the list, / is 404 too.",
+        )),
+        flag(
+            "max-fields",
+            "N",
+            Some("0"),
+            "A POST that would make more fields than this is 409; 0: no limit",
+            "Fields without end would fill the master and every replica. Asked of the master \
+             before each write (one more round trip; rights: hexists, hlen), so that writers at \
+             the same moment may exceed it by their number.",
+        ),
+        list(flag(
+            "cors-origin",
+            "ORIGINS",
+            Some("*"),
+            "Pages that may use the API from a browser: *, none, or https://HOST[:PORT],…",
+            "* suits values that are public. A page elsewhere can still send a simple POST: \
+             what keeps it from writing is a token.",
+        )),
+    ],
+};
+
 const LIMITS: Group = Group {
     heading: "Limits",
     flags: &[
@@ -399,6 +454,7 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
             &WRITE_REDIS,
             &READS,
             &WRITES,
+            &ACCESS,
             &LIMITS,
             &PROCESS,
         ],

@@ -13,10 +13,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::values::{Environment, Origin, Values};
+use crate::http::guard;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
 use crate::worker::FallbackOptions;
 
+mod access;
 mod address;
 mod command_line;
 mod degraded;
@@ -62,6 +64,8 @@ pub struct Serve {
     pub request_timeout: Duration,
     /// Bytes, at least 1.
     pub max_body: usize,
+    /// Who may write, and which fields there are.
+    pub guard: guard::Options,
     /// How long to wait for the read side at start; `None`: for ever.
     pub redis_wait: Option<Duration>,
     /// `None`: one per core granted.
@@ -169,6 +173,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         &[("any", ReadRole::Any), ("replica", ReadRole::Replica)],
     );
     let max_stale = degraded::max_stale(values);
+    let guard = access::access(values, listen.map(|(address, _)| address));
     let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
     let max_body = values.parsed("max-body", parsers::size);
     let redis_wait = values.parsed("redis-wait", parsers::duration_or_unlimited);
@@ -196,6 +201,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         write_wait: write_wait?,
         request_timeout: request_timeout?,
         max_body: max_body?,
+        guard: guard?,
         redis_wait: redis_wait?,
         workers: process.workers,
         pin: process.pin,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::cors::Cors;
 use crate::net::endpoint::{Address, Password, Secret, TlsOptions};
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Command, Exit> {
@@ -12,7 +13,7 @@ fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Command, Exit> {
 }
 
 #[track_caller]
-fn serve(args: &[&str], environment: &[(&str, &str)]) -> Serve {
+pub(super) fn serve(args: &[&str], environment: &[(&str, &str)]) -> Serve {
     let args: Vec<_> = ["serve"].iter().chain(args).copied().collect();
     match run(&args, environment) {
         Ok(Command::Serve(serve)) => *serve,
@@ -32,6 +33,13 @@ fn refused(args: &[&str], environment: &[(&str, &str)]) -> String {
         exit.text
     );
     exit.text
+}
+
+/// The warnings, but that of open writes.
+#[track_caller]
+fn warnings(args: &[&str], environment: &[(&str, &str)]) -> Vec<String> {
+    let args: Vec<_> = ["--read-only"].iter().chain(args).copied().collect();
+    serve(&args, environment).warnings
 }
 
 fn tcp(host: &str, port: u16) -> Address {
@@ -76,7 +84,11 @@ fn defaults() {
     assert_eq!((serve.workers, serve.pin), (None, false));
     assert_eq!(serve.drain_delay, Duration::from_secs(5));
     assert_eq!(serve.drain_timeout, Duration::from_secs(10));
-    assert!(serve.warnings.is_empty());
+    assert!(!serve.guard.read_only && serve.guard.token_file.is_none());
+    assert_eq!((serve.guard.fields, serve.guard.max_fields), (None, None));
+    assert_eq!(serve.guard.cors, Cors::Any);
+    // Open writes on every address.
+    assert_eq!(serve.warnings.len(), 1, "{:?}", serve.warnings);
 }
 
 #[test]
@@ -275,6 +287,7 @@ fn tls_options_reach_their_role() {
         "--redis-key-file=key",
         "--read-redis-server-name=read.example",
         "--write-redis-ca-file=",
+        "--read-only",
     ];
     let serve = serve(
         &args,
@@ -303,7 +316,7 @@ fn tls_options_reach_their_role() {
 #[test]
 fn a_password_on_the_command_line_is_warned_about() {
     fn check(args: &[&str], environment: &[(&str, &str)], expected: &[&str]) {
-        let warnings = serve(args, environment).warnings;
+        let warnings = warnings(args, environment);
         assert_eq!(warnings.len(), expected.len(), "{args:?}: {warnings:?}");
         for (warning, names) in warnings.iter().zip(expected) {
             assert!(
@@ -342,7 +355,7 @@ fn a_password_on_the_command_line_is_warned_about() {
 #[test]
 fn tls_settings_without_tls_are_warned_about() {
     fn check(args: &[&str], expected: usize) {
-        let warnings = serve(args, &[]).warnings;
+        let warnings = warnings(args, &[]);
         assert_eq!(warnings.len(), expected, "{args:?}: {warnings:?}");
     }
     check(&["--write-redis-ca-file=ca"], 1);
@@ -363,6 +376,10 @@ fn all_wrong_values_are_named_at_once() {
             "--read-redis-addr=nowhere",
             "--write-redis-cert-file=cert",
             "--connect-timeout=0s",
+            "--fields=EUR,a/b,EUR",
+            "--max-fields=-1",
+            "--cors-origin=https://a/",
+            "--cors-origin=https://b,https://b",
         ],
         &[
             ("DRAIN_DELAY", "5"),
@@ -382,6 +399,9 @@ fn all_wrong_values_are_named_at_once() {
         "--read-redis-addr: \"nowhere\" has no port; expected host:port",
         "--write-redis-cert-file: has no key; give --write-redis-key-file too",
         "--connect-timeout: \"0s\" is wrong; expected a duration above zero",
+        "--fields: \"EUR,a/b,EUR\" is wrong; expected names",
+        "--max-fields: \"-1\" is wrong; expected a whole number from 0",
+        "--cors-origin: \"https://a/,https://b,https://b\" is wrong; expected *, none",
         "DRAIN_DELAY (environment): \"5\" is wrong; expected a duration",
         "PIN (environment): \"yes\" is wrong; expected true or false",
         "REDIS_TLS_WRITE (environment): \"\" is wrong; expected true or false",

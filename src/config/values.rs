@@ -54,9 +54,10 @@ impl<'a> Values<'a> {
     /// The raw value of a flag: as given, else its variable, else its default.
     pub fn given(&self, flag: &str) -> Option<Given> {
         let named = format!("--{flag}");
-        if let Some(text) = self.matches.get_one::<OsString>(flag) {
+        if let Some(texts) = self.matches.get_many::<OsString>(flag) {
+            let texts: Vec<&OsStr> = texts.map(OsString::as_os_str).collect();
             return Some(Given {
-                text: text.clone(),
+                text: texts.join(OsStr::new(",")),
                 origin: Origin::Flag,
                 name: named,
             });

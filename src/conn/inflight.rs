@@ -38,8 +38,15 @@ impl<W> InFlight<W> {
         });
     }
 
-    /// The waiter of the next reply.
-    pub fn pop(&mut self) -> Option<W> {
+    /// The waiter of the next reply, when the transport has taken `taken` of the `queued` bytes of
+    /// output. `None` if nobody waits, or the oldest command has not left whole: no server can have
+    /// answered it.
+    pub fn pop(&mut self, taken: u64, queued: u64) -> Option<W> {
+        // Commands follow each other without a gap. Mostly all has left, and the next need not be
+        // looked at.
+        if taken < queued && self.slots.get(1).map_or(queued, |next| next.start) > taken {
+            return None;
+        }
         self.slots.pop_front().map(|slot| slot.waiter)
     }
 

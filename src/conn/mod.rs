@@ -5,7 +5,8 @@
 //! - The n-th reply goes to the n-th command's waiter. Nothing leaves the in-flight queue but by
 //!   its front, or all at once with the connection.
 //! - A reply that nobody awaits, and a byte that is no RESP, end the connection: past them no reply
-//!   could be trusted to be the next command's.
+//!   could be trusted to be the next command's. A command that has not left whole awaits no reply
+//!   yet.
 //! - `queued` = `taken` + bytes in the output buffer: a command whose first byte is at or past
 //!   `taken` has certainly not been sent.
 //! - Nothing is accepted before login is done, nor after the end.
@@ -205,6 +206,7 @@ impl<W> Conn<W> {
             done += decoded.len;
             let event = match &mut self.phase {
                 _ if decoded.reply.is_push() => Event::Push(decoded.reply),
+                Phase::Login { .. } if !self.output.is_empty() => return Err(stray(decoded.reply)),
                 Phase::Login { handshake, .. } => {
                     match handshake.on_reply(decoded.reply, &mut self.output)? {
                         Progress::Continue => continue,
@@ -214,12 +216,15 @@ impl<W> Conn<W> {
                         }
                     }
                 }
-                Phase::Ready => match self.in_flight.pop() {
-                    None => return Err(stray(decoded.reply)),
-                    // Any answer to it, an error too, shows that the server is alive.
-                    Some(Waiter::Ping) => continue,
-                    Some(Waiter::Owner(waiter)) => Event::Reply(waiter, decoded.reply),
-                },
+                Phase::Ready => {
+                    let queued = self.taken + self.output.len() as u64;
+                    match self.in_flight.pop(self.taken, queued) {
+                        None => return Err(stray(decoded.reply)),
+                        // Any answer to it, an error too, shows that the server is alive.
+                        Some(Waiter::Ping) => continue,
+                        Some(Waiter::Owner(waiter)) => Event::Reply(waiter, decoded.reply),
+                    }
+                }
             };
             match owner(event) {
                 Verdict::Continue => {}

@@ -3,9 +3,12 @@
 
 pub mod admin;
 mod age;
+pub mod cors;
+pub mod guard;
 pub mod hello;
 mod posted;
 mod reply;
 mod route;
 pub mod server;
 pub mod service;
+pub mod token;

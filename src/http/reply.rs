@@ -5,18 +5,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE,
-    HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
+use super::cors::Cors;
 use super::server::Body;
 use crate::metrics::WriteOutcome;
 use crate::store::{ErrorKind, Progress, ReadError, WriteError};
 
 /// Methods that a known path has.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Methods {
+    All,
+    /// All but `POST`.
+    ReadOnly,
+}
+
+impl Methods {
+    fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Methods::All => "GET, HEAD, POST, OPTIONS",
+            Methods::ReadOnly => "GET, HEAD, OPTIONS",
+        })
+    }
+}
 
 /// How old the data of an answer may be, in seconds. Only there when that is more than usual.
 const X_DATA_AGE: HeaderName = HeaderName::from_static("x-data-age");
@@ -32,8 +47,9 @@ const RETRY: HeaderValue = HeaderValue::from_static("1");
 enum Extra {
     None,
     RetryAfter,
-    Allow,
-    Preflight,
+    Allow(Methods),
+    Preflight(Methods),
+    Challenge,
     Close,
 }
 
@@ -83,17 +99,30 @@ impl Reply {
     }
 
     /// `204` with what a browser asks before it posts.
-    pub fn preflight() -> Self {
-        Reply::new(StatusCode::NO_CONTENT, Bytes::new(), Extra::Preflight)
+    pub fn preflight(methods: Methods) -> Self {
+        let extra = Extra::Preflight(methods);
+        Reply::new(StatusCode::NO_CONTENT, Bytes::new(), extra)
     }
 
-    pub fn method_not_allowed() -> Self {
-        let error = "this path takes GET, HEAD, POST and OPTIONS";
+    /// `405`; `outcome` if it was a write.
+    pub fn method_not_allowed(methods: Methods, outcome: Option<WriteOutcome>) -> Self {
+        let error = match methods {
+            Methods::All => "this path takes GET, HEAD, POST and OPTIONS",
+            Methods::ReadOnly => "this API is read-only: it takes GET, HEAD and OPTIONS",
+        };
         Reply::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            error_body(error, None),
-            Extra::Allow,
+            error_body(error, outcome),
+            Extra::Allow(methods),
         )
+    }
+
+    /// `401` for a write without the token, or with a wrong one, which is not told apart. Its body
+    /// was not read, so the connection ends.
+    pub fn unauthorized() -> Self {
+        let error = "writing needs one header Authorization: Bearer TOKEN, with the right token";
+        let body = error_body(error, Some(WriteOutcome::NotSent));
+        Reply::new(StatusCode::UNAUTHORIZED, body, Extra::Challenge)
     }
 
     /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted
@@ -159,6 +188,11 @@ impl Reply {
                 StatusCode::SERVICE_UNAVAILABLE,
                 WriteOutcome::NotSent,
                 format!("no connection to the master within {ms} ms: {trouble}"),
+            ),
+            Progress::Checking => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::NotSent,
+                format!("the master did not say within {ms} ms whether there is room"),
             ),
             Progress::Sent => (
                 StatusCode::GATEWAY_TIMEOUT,
@@ -267,6 +301,21 @@ impl Reply {
                 WriteOutcome::Applied,
                 format!("written on the master; whether replicas have it is not known: {why}"),
             ),
+            WriteError::NoRoom(max) => (
+                StatusCode::CONFLICT,
+                WriteOutcome::NotSent,
+                format!("there may be {max} fields at most, and this would be one more"),
+            ),
+            WriteError::NotChecked { kind, text } => (
+                status_of(*kind),
+                WriteOutcome::NotSent,
+                error_words(*kind, text),
+            ),
+            WriteError::WrongCount => (
+                StatusCode::BAD_GATEWAY,
+                WriteOutcome::NotSent,
+                "the master's answer to HEXISTS or HLEN is not a number".to_owned(),
+            ),
         };
         (
             Reply::new(status, error_body(&text, Some(outcome)), retry(status)),
@@ -277,21 +326,35 @@ impl Reply {
     /// The response, made in an empty header map that was used before, since making one takes two
     /// allocations. The map is taken; swapped rather than moved, for even an empty one has a price
     /// when it is dropped.
-    pub fn into_response(self, headers: &mut HeaderMap) -> Response<Body> {
+    ///
+    /// `origin` is the place of the request's origin in `cors`.
+    pub fn into_response(
+        self,
+        headers: &mut HeaderMap,
+        cors: &Cors,
+        origin: Option<usize>,
+    ) -> Response<Body> {
         if self.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_TYPE, JSON);
         }
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        cors.apply(origin, headers);
         match self.extra {
             Extra::None => {}
             Extra::RetryAfter => drop(headers.insert(RETRY_AFTER, RETRY)),
-            Extra::Allow => drop(headers.insert(ALLOW, METHODS)),
+            Extra::Allow(methods) => drop(headers.insert(ALLOW, methods.header())),
             Extra::Close => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
-            Extra::Preflight => {
-                let allowed = HeaderValue::from_static("Content-Type, Authorization");
-                headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-                headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+            Extra::Challenge => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Extra::Preflight(methods) => {
+                headers.insert(ALLOW, methods.header());
+                if *cors != Cors::Nobody {
+                    let allowed = HeaderValue::from_static("Content-Type, Authorization");
+                    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.header());
+                    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+                    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+                }
             }
         }
         if let Some(age) = self.age {
@@ -423,12 +486,16 @@ mod tests {
     #[test]
     fn a_503_says_when_to_come_again_and_every_answer_is_open_to_browsers() {
         let mut headers = HeaderMap::new();
-        let response = Reply::read_error(&ReadError::Shed, None).into_response(&mut headers);
+        let any = Cors::Any;
+        let reply = Reply::read_error(&ReadError::Shed, None);
+        let response = reply.into_response(&mut headers, &any, None);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
-        assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-        let response = Reply::preflight().into_response(&mut headers);
+        let reply = Reply::preflight(Methods::All);
+        let response = reply.into_response(&mut headers, &any, None);
         assert!(!response.headers().contains_key(CONTENT_TYPE));
-        assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], METHODS);
+        let methods = "GET, HEAD, POST, OPTIONS";
+        assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], methods);
     }
 }

@@ -1,5 +1,7 @@
 //! Which field a request names. Nothing is decoded: `%` is no letter of a field's name.
 
+use crate::store::CURRENT;
+
 /// Longest name of a field, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -26,11 +28,19 @@ impl<'a> Route<'a> {
             name => is_field(name).then_some(Route::Field(name)),
         }
     }
+
+    /// The field of the hash.
+    pub fn field(self) -> &'a str {
+        match self {
+            Route::Current => CURRENT,
+            Route::Field(name) => name,
+        }
+    }
 }
 
-/// The unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients
+/// Whether a field may be called so: the unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients
 /// resolve away.
-fn is_field(name: &str) -> bool {
+pub fn is_field(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(letter) && name != "." && name != ".."
 }

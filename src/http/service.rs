@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -18,21 +18,26 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
 
 use super::age::AgeHeader;
+use super::guard::{Guard, Refusal};
 use super::posted;
-use super::reply::Reply;
+use super::reply::{Methods, Reply};
 use super::route::{self, Route};
 use super::server::{Body, Entry, Service, State};
 use crate::metrics::{self, WriteOutcome};
-use crate::store::{CURRENT, Found, Progress, Read, ReadError, Reads, Writes, shortest};
+use crate::store::{
+    CURRENT, Found, Progress, Read, ReadError, Reads, WriteError, Writes, shortest,
+};
 use crate::turn::Turn;
 
-/// The limits that the service itself keeps.
-#[derive(Clone, Copy, Debug)]
+/// The limits and rules that the service itself keeps.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// From the end of a request's head to its answer.
     pub request_timeout: Duration,
     /// Bytes of a body.
     pub max_body: usize,
+    /// Who may write, and which fields there are.
+    pub guard: Guard,
 }
 
 /// The API of one worker. Cheap to clone.
@@ -41,6 +46,8 @@ pub struct Api(Rc<Inner>);
 
 struct Inner {
     options: Options,
+    /// Whether there is a `/`: asked for every request.
+    serves_current: bool,
     reads: Rc<Reads>,
     writes: Rc<Writes>,
     turn: Rc<Turn>,
@@ -57,6 +64,7 @@ impl Api {
         metrics: Arc<metrics::Worker>,
     ) -> Self {
         Api(Rc::new(Inner {
+            serves_current: options.guard.serves(CURRENT.as_bytes()),
             options,
             reads,
             writes,
@@ -80,38 +88,58 @@ impl Api {
         let Some(route) = Route::of(parts.uri.path()) else {
             return Work::done(Reply::not_found());
         };
+        let guard = &self.0.options.guard;
+        let methods = match guard.is_read_only() {
+            true => Methods::ReadOnly,
+            false => Methods::All,
+        };
         match parts.method {
             Method::GET | Method::HEAD => self.get(route, parts.uri.query(), entry),
-            Method::POST => self.post(route, body, entry),
-            Method::OPTIONS => Work::done(Reply::preflight()),
-            _ => Work::done(Reply::method_not_allowed()),
+            _ if !guard.serves(route.field().as_bytes()) => Work::done(Reply::not_found()),
+            Method::POST => match guard.may_write(&parts.headers) {
+                Ok(()) => self.post(route, body, entry),
+                Err(refusal) => self.refuse(refusal),
+            },
+            Method::OPTIONS => Work::done(Reply::preflight(methods)),
+            _ => Work::done(Reply::method_not_allowed(methods, None)),
         }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Work {
+        let outcome = WriteOutcome::NotSent;
+        self.0.metrics.write_failed(outcome);
+        Work::done(match refusal {
+            Refusal::ReadOnly => Reply::method_not_allowed(Methods::ReadOnly, Some(outcome)),
+            Refusal::Token => Reply::unauthorized(),
+        })
     }
 
     fn get(&self, route: Route<'_>, query: Option<&str>, entry: &Rc<Entry>) -> Work {
         let (reads, now) = (&self.0.reads, entry.since());
+        let serves = |name: &[u8]| self.0.options.guard.serves(name);
         match (route, query.and_then(route::fields)) {
-            (Route::Field(name), _) => {
-                Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound)
+            (Route::Current, Some(Err(why))) => Work::done(Reply::bad_value(why, None)),
+            // As a whole: half an answer would hide that the other half is not served.
+            (Route::Current, Some(Ok(names))) if !names.iter().all(|name| serves(name)) => {
+                Work::done(Reply::not_found())
             }
-            (Route::Current, None) => Work::Read(reads.current(now), Absent::NotInitialised),
             (Route::Current, Some(Ok(names))) => {
                 Work::Read(reads.many(names, now), Absent::NotFound)
             }
-            (Route::Current, Some(Err(why))) => Work::done(Reply::bad_value(why, None)),
+            _ if !serves(route.field().as_bytes()) => Work::done(Reply::not_found()),
+            (Route::Current, None) => Work::Read(reads.current(now), Absent::NotInitialised),
+            (Route::Field(name), _) => {
+                Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound)
+            }
         }
     }
 
     fn post(&self, route: Route<'_>, body: Incoming, entry: &Rc<Entry>) -> Work {
-        let field = match route {
-            Route::Current => CURRENT,
-            Route::Field(name) => name,
-        };
         let stage = Rc::new(Cell::new(Stage::Body));
         entry.advance(State::Body);
         let post = post(
             self.clone(),
-            field.into(),
+            route.field().into(),
             body,
             entry.clone(),
             stage.clone(),
@@ -173,7 +201,9 @@ impl Service for Api {
         let plain = method == metrics::Method::Get
             && uri.path() == "/"
             && uri.query().is_none()
+            && self.0.serves_current
             && has_one_host(&request);
+        let origin = self.0.options.guard.cors().position(request.headers());
         // Now rather than with the response: names and values are slices of hyper's read buffer,
         // which it can use again once the last of them is gone.
         let (work, mut headers) = if plain {
@@ -189,6 +219,7 @@ impl Service for Api {
             work,
             method,
             headers,
+            origin,
         }
     }
 
@@ -233,6 +264,8 @@ pub struct Answering {
     method: metrics::Method,
     /// The request's, cleared: the response's are made in it.
     headers: HeaderMap,
+    /// The place of the request's origin in the list of those that may read.
+    origin: Option<usize>,
 }
 
 impl Answering {
@@ -256,10 +289,16 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
         let reply = ready!(self.poll_reply(cx));
-        let Inner { turn, metrics, .. } = &*self.api.0;
-        let duration = turn.now().saturating_duration_since(self.entry.since());
-        metrics.observe_request(self.method, reply.status().as_u16(), duration);
-        Poll::Ready(reply.into_response(&mut self.headers))
+        let this = &mut *self;
+        let Inner {
+            turn,
+            metrics,
+            options,
+            ..
+        } = &*this.api.0;
+        let duration = turn.now().saturating_duration_since(this.entry.since());
+        metrics.observe_request(this.method, reply.status().as_u16(), duration);
+        Poll::Ready(reply.into_response(&mut this.headers, options.guard.cors(), this.origin))
     }
 }
 
@@ -281,20 +320,32 @@ async fn post(
     let text = shortest(value);
     let deadline = entry.since() + api.0.options.request_timeout;
     let report = |progress| stage.set(Stage::Write(progress));
-    match api
-        .0
-        .writes
-        .set(field.as_bytes(), text.as_bytes(), deadline, &report)
-        .await
-    {
+    match write(&api, field.as_bytes(), text.as_bytes(), deadline, &report).await {
         Ok(()) => Reply::ok(format!("{{\"current\":{text}}}").into()),
         Err(error) => {
-            if error == crate::store::WriteError::Shed {
+            if error == WriteError::Shed {
                 api.0.metrics.shed.add(1);
             }
             api.write_reply(Reply::write_error(&error))
         }
     }
+}
+
+/// Stores `value`, if the hash has room for it.
+async fn write(
+    api: &Api,
+    field: &[u8],
+    value: &[u8],
+    deadline: Instant,
+    report: &impl Fn(Progress),
+) -> Result<(), WriteError> {
+    let Inner {
+        writes, options, ..
+    } = &*api.0;
+    if let Some(max) = options.guard.max_fields() {
+        writes.has_room(field, max.get(), report).await?;
+    }
+    writes.set(field, value, deadline, report).await
 }
 
 /// Reads a body of at most `limit` bytes, and the number in it.

@@ -12,6 +12,8 @@ mod link;
 pub mod listen;
 mod resolve;
 mod set;
+#[cfg(test)]
+pub(crate) mod test;
 pub mod tls;
 
 pub use driver::Driver;

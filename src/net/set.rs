@@ -44,6 +44,12 @@ impl<W: 'static> Set<W> {
         Set { links: vec![link] }
     }
 
+    /// A set without driver tasks.
+    #[cfg(test)]
+    pub(super) fn of(links: Vec<Rc<Link<W>>>) -> Self {
+        Set { links }
+    }
+
     /// Whether some link is admitted. Unlike [`pick`](Self::pick), it may be asked while a reply is
     /// handed out.
     pub fn is_usable(&self) -> bool {

@@ -46,7 +46,7 @@ pub struct Limits {
     /// Elements of one reply, at all levels together; a map or an attribute counts two per pair.
     ///
     /// Default 65,536: the most that is asked for here are a few hundred, and a reply of
-    /// this many `$-1` is 320 kB, which a core walks in about a millisecond.
+    /// this many `$-1` is 320 kB, which a core decodes and reads in a few milliseconds.
     pub elements: usize,
     /// Bytes of one line, without its type byte and CRLF.
     ///

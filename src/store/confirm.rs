@@ -188,7 +188,8 @@ impl Writes {
             Reply::Error(text) => {
                 let kind = ErrorKind::of(text);
                 let text = printable(text);
-                let verdict = self.refused(kind, &text);
+                self.count_error(kind);
+                let verdict = self.verdict(kind, text.clone());
                 (Confirmed::Refused { kind, text }, verdict)
             }
             _ => {

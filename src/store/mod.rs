@@ -11,6 +11,7 @@
 
 mod confirm;
 mod fallback;
+mod fields;
 mod number;
 mod probe;
 mod reads;

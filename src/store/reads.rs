@@ -475,3 +475,6 @@ impl Future for Read {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

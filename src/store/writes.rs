@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::confirm::{Confirmations, Confirmed};
+use super::fields::Count;
 use super::waiter::Answer;
 use super::{HASH, probe};
 use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
@@ -49,6 +50,12 @@ pub enum WriteError {
     WaitRefused { kind: ErrorKind, text: String },
     /// Done on the master; why it can't be told which replicas have it.
     Unconfirmed(String),
+    /// The hash has this many fields or more, and the write would add one. Not sent.
+    NoRoom(u64),
+    /// The master answered with an error when asked for room. Not sent.
+    NotChecked { kind: ErrorKind, text: String },
+    /// The same, with a reply of another type. Not sent.
+    WrongCount,
 }
 
 /// How far a write has come; read when its deadline passes.
@@ -56,6 +63,8 @@ pub enum WriteError {
 pub enum Progress {
     /// Waits for a connection; certainly not sent.
     Waiting,
+    /// Waits for word whether the hash has room for it; certainly not sent.
+    Checking,
     /// Handed to a connection: its fate is unknown until the reply.
     Sent,
     /// Was refused with `READONLY`, certainly not done, and waits to be sent once more.
@@ -79,6 +88,8 @@ pub enum Waiter {
     Write(Rc<Answer<Outcome>>),
     /// All whose writes one `WAIT` covers.
     Wait(Rc<Answer<Confirmed>>),
+    /// `HEXISTS` or `HLEN`.
+    Count(Rc<Answer<Count>>),
     /// `INFO cpu`.
     Cpu,
 }
@@ -206,10 +217,6 @@ impl Writes {
         }
     }
 
-    pub(super) fn now(&self) -> Instant {
-        self.turn.now()
-    }
-
     pub(super) fn replicas(&self) -> u64 {
         self.options.replicas
     }
@@ -224,7 +231,7 @@ impl Writes {
     }
 
     /// A connected link, waiting for one if need be.
-    async fn link(&self) -> Result<Rc<Link<Waiter>>, WriteError> {
+    pub(super) async fn link(&self) -> Result<Rc<Link<Waiter>>, WriteError> {
         if let Some(link) = self.pick() {
             return Ok(link);
         }
@@ -246,14 +253,27 @@ impl Writes {
         self.set.get().and_then(Set::pick).cloned()
     }
 
+    pub(super) fn now(&self) -> Instant {
+        self.turn.now()
+    }
+
+    /// Counts an error reply.
+    pub(super) fn count_error(&self, kind: ErrorKind) {
+        self.metrics.write.error(ErrorLabel::of(kind));
+    }
+
     fn outcome(&self, reply: Reply<'_>) -> (Outcome, Verdict) {
         match reply.plain() {
             Reply::Integer(_) => (Outcome::Done, Verdict::Continue),
             Reply::Error(text) => {
                 let kind = ErrorKind::of(text);
                 let text = printable(text);
-                let verdict = self.refused(kind, &text);
-                (Outcome::Refused { kind, text }, verdict)
+                self.count_error(kind);
+                let refused = Outcome::Refused {
+                    kind,
+                    text: text.clone(),
+                };
+                (refused, self.verdict(kind, text))
             }
             // Not ours, perhaps: then neither is any that follows.
             _ => {
@@ -263,13 +283,11 @@ impl Writes {
         }
     }
 
-    /// Counts an error reply; what it means for its connection.
+    /// What an error reply means for its connection.
     ///
     /// `READONLY`: a failover made this server a replica; a new connection resolves the name again.
     /// `NOAUTH`: only a new login can help.
-    pub(super) fn refused(&self, kind: ErrorKind, text: &str) -> Verdict {
-        self.metrics.write.error(ErrorLabel::of(kind));
-        let text = text.to_owned();
+    pub(super) fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
         match kind {
             ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
             _ => Verdict::Continue,
@@ -298,6 +316,11 @@ impl Owner<Waiter> for Writes {
                 verdict
             }
             Waiter::Wait(answer) => self.on_wait(link, &answer, reply),
+            Waiter::Count(answer) => {
+                let (count, verdict) = self.count(reply);
+                answer.resolve(count);
+                verdict
+            }
             Waiter::Cpu => {
                 let cpu = reply.as_text().and_then(probe::cpu);
                 self.cpu_refused.set(cpu.is_none());
@@ -318,6 +341,7 @@ impl Owner<Waiter> for Writes {
                 Fate::Unknown => Outcome::Lost(error.to_string()),
             }),
             Waiter::Wait(answer) => answer.resolve(Confirmed::Lost(error.to_string())),
+            Waiter::Count(answer) => answer.resolve(Count::Lost),
             Waiter::Cpu => {}
         }
     }

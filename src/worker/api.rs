@@ -89,9 +89,12 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
     if context.index == 0 {
         let writes = writes.clone();
         spawn_local(every(CPU_EVERY, move || writes.ask_cpu()));
+        if let Some(token) = options.service.guard.token() {
+            spawn_local(token.clone().follow());
+        }
     }
     Api::new(
-        options.service,
+        options.service.clone(),
         reads,
         writes,
         turn.clone(),

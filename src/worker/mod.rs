@@ -3,7 +3,8 @@
 //!
 //! Invariants: a worker owns all it uses (runtime, client connections, Redis connections, metrics
 //! table) and nothing on the read path is shared between two. Beside the workers there are the main
-//! thread and its pool of [`LOOKUP_THREADS`] for name lookups, and no others.
+//! thread and its pool of [`LOOKUP_THREADS`] for name lookups, one thread that reads the token file
+//! if there is one, and no others.
 
 mod api;
 mod cores;

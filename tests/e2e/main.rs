@@ -7,6 +7,7 @@
 mod degraded;
 mod drain;
 mod fakes;
+mod guards;
 mod http_api;
 mod local;
 mod outages;

@@ -1,0 +1,276 @@
+//! The rules of joining, sending again and refusing, on links that the test drives by hand.
+
+use std::task::Waker;
+
+use super::*;
+use crate::metrics::{RoleOf, Side};
+use crate::net::test::{self, Hand};
+
+/// What a usable server says when asked how it is: persistence, replication, CPU.
+const WELL: &[u8] = b"$9\r\nloading:0\r\n$11\r\nrole:master\r\n$0\r\n\r\n";
+/// The same of one that loads.
+const LOADING: &[u8] = b"$9\r\nloading:1\r\n$11\r\nrole:master\r\n$0\r\n\r\n";
+
+const HGET: &str = "HGET currency current-value";
+
+/// The read side and the hands that drive its links.
+struct Rig {
+    reads: Rc<Reads>,
+    hands: Vec<Hand<Waiter>>,
+}
+
+impl Rig {
+    /// With `links` links, none of them connected.
+    fn new(mode: ReadMode, links: usize) -> Rig {
+        let metrics = Arc::new(metrics::Worker::default());
+        let options = ReadOptions {
+            mode,
+            role: ReadRole::Any,
+            max_stale: None,
+        };
+        let role = RoleOf::new(metrics.clone(), Side::Read);
+        let reads = Reads::new(options, "r:1".into(), Rc::default(), metrics);
+        let owner: Rc<dyn Owner<Waiter>> = reads.clone();
+        let (set, hands) = test::set(links, &role, &owner);
+        reads.start(set);
+        Rig { reads, hands }
+    }
+
+    /// With one usable link.
+    fn usable(mode: ReadMode) -> Rig {
+        let rig = Rig::new(mode, 1);
+        rig.hands[0].make_usable();
+        rig
+    }
+
+    /// The one link.
+    fn hand(&self) -> &Hand<Waiter> {
+        &self.hands[0]
+    }
+
+    /// A read of the field behind `/`, which waits.
+    fn read(&self) -> Read {
+        self.begun(self.reads.current(Instant::now()))
+    }
+
+    fn begun(&self, mut read: Read) -> Read {
+        assert_eq!(poll(&mut read), None);
+        read
+    }
+}
+
+impl Hand<Waiter> {
+    fn make_usable(&self) {
+        self.connect();
+        assert!(!self.link.is_admitted(), "not before it says how it is");
+        assert_eq!(self.flush(), "INFO persistence INFO replication INFO cpu");
+        assert_eq!(self.receive(WELL), Ok(()));
+        assert!(self.link.is_admitted());
+    }
+}
+
+/// The outcome with the body as text, or `None` if the read still waits.
+fn poll(read: &mut Read) -> Option<Result<Option<String>, ReadError>> {
+    match Pin::new(read).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Pending => None,
+        Poll::Ready(outcome) => {
+            let text = |body: Bytes| String::from_utf8_lossy(&body).into_owned();
+            Some(outcome.map(|found| found.body.map(text)))
+        }
+    }
+}
+
+fn body(number: u32) -> Option<Result<Option<String>, ReadError>> {
+    Some(Ok(Some(format!("{{\"current\":{number}}}"))))
+}
+
+#[test]
+fn reads_share_a_command_until_it_begins_to_be_sent() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let (mut a, mut b) = (rig.read(), rig.read());
+    assert_eq!(rig.hand().flush(), HGET);
+    // The server may have looked already: who comes now needs a command of their own.
+    let mut c = rig.read();
+    assert_eq!(rig.hand().flush(), HGET);
+    assert_eq!(rig.hand().receive(b"$1\r\n1\r\n"), Ok(()));
+    assert_eq!(
+        (poll(&mut a), poll(&mut b), poll(&mut c)),
+        (body(1), body(1), None)
+    );
+    assert_eq!(rig.hand().receive(b"$1\r\n2\r\n"), Ok(()));
+    assert_eq!(poll(&mut c), body(2));
+}
+
+#[test]
+fn each_field_has_a_command_of_its_own() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let field = |name: &[u8]| rig.begun(rig.reads.field(name, Instant::now()));
+    let (mut a, mut b, mut again) = (field(b"A"), field(b"B"), field(b"A"));
+    assert_eq!(rig.hand().flush(), "HGET currency A HGET currency B");
+    assert_eq!(rig.hand().receive(b"$1\r\n1\r\n$-1\r\n"), Ok(()));
+    assert_eq!(poll(&mut a), body(1));
+    assert_eq!(poll(&mut b), Some(Ok(None)));
+    assert_eq!(poll(&mut again), body(1));
+    let _later = field(b"A");
+    assert_eq!(rig.hand().flush(), "HGET currency A");
+    let _other = field(b"C");
+    assert_eq!(
+        rig.reads.fields.borrow().len(),
+        1,
+        "what was sent is forgotten"
+    );
+}
+
+#[test]
+fn direct_reads_share_nothing() {
+    let rig = Rig::usable(ReadMode::Direct);
+    let (mut a, mut b) = (rig.read(), rig.read());
+    assert_eq!(rig.hand().flush(), format!("{HGET} {HGET}"));
+    assert_eq!(rig.hand().receive(b"$1\r\n1\r\n$1\r\n2\r\n"), Ok(()));
+    assert_eq!((poll(&mut a), poll(&mut b)), (body(1), body(2)));
+}
+
+#[test]
+fn who_gave_up_shifts_no_answer() {
+    let rig = Rig::usable(ReadMode::Direct);
+    let (a, mut b) = (rig.read(), rig.read());
+    drop(a);
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(b"$1\r\n1\r\n$1\r\n2\r\n"), Ok(()));
+    assert_eq!(poll(&mut b), body(2));
+}
+
+#[test]
+fn a_lost_read_is_sent_again_on_another_link_three_times_in_all() {
+    let rig = Rig::new(ReadMode::Batch, 4);
+    rig.hands.iter().for_each(Hand::make_usable);
+    let mut read = rig.read();
+    for hand in &rig.hands[..2] {
+        assert_eq!(hand.flush(), HGET);
+        hand.lose();
+        assert_eq!(poll(&mut read), None);
+    }
+    assert_eq!(rig.hands[2].flush(), HGET);
+    rig.hands[2].lose();
+    assert_eq!(poll(&mut read), Some(Err(ReadError::Lost)));
+    assert_eq!(rig.hands[3].flush(), "");
+}
+
+#[test]
+fn a_lost_read_is_not_sent_again() {
+    let check = |mode, links, expected| {
+        let rig = Rig::new(mode, links);
+        rig.hands.iter().for_each(Hand::make_usable);
+        let mut read = rig.read();
+        assert_eq!(rig.hands[0].flush(), HGET);
+        rig.hands[0].lose();
+        assert_eq!(poll(&mut read), Some(Err(expected)), "{mode:?}");
+    };
+    check(ReadMode::Direct, 2, ReadError::Lost);
+    // Nothing to send it on, and the reader is told why.
+    check(ReadMode::Batch, 1, ReadError::Unavailable);
+}
+
+#[test]
+fn a_command_of_a_lost_connection_is_not_joined_on_the_next() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let _lost = rig.read();
+    rig.hand().lose();
+    rig.hand().make_usable();
+    let mut read = rig.read();
+    assert_eq!(rig.hand().flush(), HGET);
+    assert_eq!(rig.hand().receive(b"$1\r\n1\r\n"), Ok(()));
+    assert_eq!(poll(&mut read), body(1));
+}
+
+#[test]
+fn without_a_usable_link_a_read_is_refused_at_once() {
+    let rig = Rig::new(ReadMode::Batch, 1);
+    let refused = |rig: &Rig| {
+        let mut read = rig.reads.current(Instant::now());
+        assert_eq!(poll(&mut read), Some(Err(ReadError::Unavailable)));
+    };
+    refused(&rig);
+    rig.hand().connect();
+    refused(&rig);
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(LOADING), Ok(()));
+    refused(&rig);
+}
+
+#[test]
+fn a_reply_is_not_believed_after_its_server_lost_our_trust() {
+    let rig = Rig::usable(ReadMode::Direct);
+    rig.reads.probe();
+    let mut read = rig.read();
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(&[LOADING, b"$-1\r\n"].concat()), Ok(()));
+    assert_eq!(poll(&mut read), Some(Err(ReadError::Lost)));
+    let mut next = rig.reads.current(Instant::now());
+    assert_eq!(poll(&mut next), Some(Err(ReadError::Unavailable)));
+}
+
+#[test]
+fn an_open_command_is_not_joined_once_its_link_may_not_answer() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let _open = rig.read();
+    rig.hand().link.admit(false);
+    let mut late = rig.reads.current(Instant::now());
+    assert_eq!(poll(&mut late), Some(Err(ReadError::Unavailable)));
+}
+
+#[test]
+fn a_full_batch_is_shed() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let reads: Vec<Read> = (0..MAX_WAITERS).map(|_| rig.read()).collect();
+    let mut late = rig.reads.current(Instant::now());
+    assert_eq!(poll(&mut late), Some(Err(ReadError::Shed)));
+    assert_eq!(rig.hand().flush(), HGET);
+    assert_eq!(rig.hand().receive(b"$1\r\n1\r\n"), Ok(()));
+    for mut read in reads {
+        assert_eq!(poll(&mut read), body(1));
+    }
+}
+
+/// What a replica says whose link to the master has been down for this long.
+fn cut_off(seconds: u32) -> String {
+    let replication = format!(
+        "role:slave\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:{seconds}\r\n"
+    );
+    let length = replication.len();
+    format!("$9\r\nloading:0\r\n${length}\r\n{replication}\r\n$0\r\n\r\n")
+}
+
+#[test]
+fn the_age_is_that_of_the_link_which_answers() {
+    let rig = Rig::new(ReadMode::Direct, 2);
+    for (hand, seconds) in rig.hands.iter().zip([7, 30]) {
+        hand.connect();
+        hand.flush();
+        assert_eq!(hand.receive(cut_off(seconds).as_bytes()), Ok(()));
+    }
+    // Each goes to the link with the fewest commands in flight.
+    let mut reads = [rig.read(), rig.read()];
+    let ages = |reads: &mut [Read]| -> Vec<Option<u32>> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut age = |read: &mut Read| match Pin::new(read).poll(&mut context) {
+            Poll::Ready(Ok(found)) => found.age,
+            other => panic!("{other:?}"),
+        };
+        reads.iter_mut().map(&mut age).collect()
+    };
+    for hand in &rig.hands {
+        assert_eq!(hand.flush(), HGET);
+        assert_eq!(hand.receive(b"$1\r\n5\r\n"), Ok(()));
+    }
+    assert_eq!(ages(&mut reads), [Some(7), Some(30)]);
+
+    // The first one's replica has its master back.
+    rig.reads.probe();
+    rig.hands[0].flush();
+    assert_eq!(rig.hands[0].receive(WELL), Ok(()));
+    let mut read = [rig.read()];
+    rig.hands[0].flush();
+    assert_eq!(rig.hands[0].receive(b"$-1\r\n"), Ok(()));
+    assert_eq!(ages(&mut read), [None]);
+}
