@@ -359,8 +359,10 @@ impl Reply {
         }
         if let Some(age) = self.age {
             headers.insert(X_DATA_AGE, HeaderValue::clone(&age));
-            let exposed = HeaderValue::from_static("X-Data-Age");
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+            if *cors != Cors::Nobody {
+                let exposed = HeaderValue::from_static("X-Data-Age");
+                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+            }
         }
         let mut response = Response::new(Body::new(self.body));
         *response.status_mut() = self.status;

@@ -41,8 +41,9 @@ fn replica_of(upstream: SocketAddr) -> Redis {
     replica
 }
 
+/// One worker, so that what one answer shows holds for all.
 fn ready(api: Builder) -> Api {
-    let mut api = api.start();
+    let mut api = api.args(["--workers", "1"]).start();
     api.wait_ready(PATIENCE);
     api
 }

@@ -12,7 +12,7 @@ const SLACK: Duration = Duration::from_secs(3);
 
 fn waiting(master: &Redis, replicas: &str) -> Api {
     let api = Api::serve().read_from(master).write_to(master);
-    ready(api.args(["--workers", "1", "--write-wait", replicas]))
+    ready(api.args(["--write-wait", replicas]))
 }
 
 fn post_beside(addr: SocketAddr, path: &str, value: u32) -> JoinHandle<Response> {
@@ -209,7 +209,7 @@ fn a_reply_of_the_wrong_type_leaves_the_write_applied() {
 fn the_deadline_passes_while_waiting() {
     let fake = Fake::start();
     let api = Api::serve().args(["--redis-addr", &fake.addr().to_string()]);
-    let api = ready(api.args(["--workers", "1", "--write-wait", "3"]));
+    let api = ready(api.args(["--write-wait", "3"]));
     fake.once("WAIT", None, Act::Hold(b":0\r\n".to_vec()));
     let response = api.post("/f01", r#"{"value":1}"#);
     check_applied(&response, 504, "how many of 3 replicas have it");
