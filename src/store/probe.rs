@@ -27,6 +27,9 @@ pub struct Replication {
     pub last_io_seconds: Option<i64>,
     /// Bytes received from the master and not yet applied; servers before 7.0 don't say.
     pub lag_bytes: Option<i64>,
+    /// Seconds for which nothing had come from the master when the link was last seen up. `INFO`
+    /// has forgotten that once the link is down; whoever asks each second has not.
+    pub silent_before: u32,
 }
 
 impl Replication {
@@ -46,6 +49,7 @@ impl Replication {
             // -1 while the link is down: no figure.
             last_io_seconds: number("master_last_io_seconds_ago").filter(|age| *age >= 0),
             lag_bytes: lag,
+            silent_before: 0,
         }
     }
 }
@@ -55,20 +59,22 @@ impl Replication {
 const USUAL_AGE: u32 = 10;
 
 impl Replication {
-    /// How old the replica's data may be, in whole seconds: since when its link is down, else since
-    /// when it has last heard of its master. `link_up` alone would not do: the link to a master that
-    /// hangs, or is cut off, stays up for `repl-timeout` (60 s by default). `None`: a master's data
+    /// How old the replica's data may be, in whole seconds: since when it has last heard of its
+    /// master. `link_up` alone would not do: the link to a master that hangs, or is cut off, stays up
+    /// for `repl-timeout` (60 s by default). When it goes down at last, its time of being down begins
+    /// at 0: what went before is added, or the data would seem young again. `None`: a master's data
     /// has no age, or the server does not say.
     pub fn age(&self) -> Option<u32> {
         if !self.is_replica {
             return None;
         }
-        let age = if self.link_up {
-            self.last_io_seconds
+        let (since, before) = if self.link_up {
+            (self.last_io_seconds?, 0)
         } else {
-            self.link_down_seconds
-        }?;
-        (age >= 0).then(|| age.try_into().unwrap_or(u32::MAX))
+            (self.link_down_seconds?, self.silent_before)
+        };
+        let since = (since >= 0).then(|| u32::try_from(since).unwrap_or(u32::MAX));
+        since.map(|since| since.saturating_add(before))
     }
 
     /// The age, where readers are to be told of it: while the link is down, or when it is higher
@@ -260,6 +266,7 @@ mod tests {
             link_down_seconds: down_since,
             last_io_seconds: last_io,
             lag_bytes: None,
+            silent_before: 0,
         }
     }
 
@@ -281,6 +288,16 @@ mod tests {
             Some(u32::MAX),
         );
         check(Replication::parse(MASTER), None, None);
+        let timed_out = Replication {
+            silent_before: 60,
+            ..replica(false, None, Some(1))
+        };
+        check(timed_out, Some(61), Some(61));
+        let heard_again = Replication {
+            silent_before: 60,
+            ..replica(true, Some(0), None)
+        };
+        check(heard_again, Some(0), None);
     }
 
     #[test]

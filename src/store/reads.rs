@@ -370,7 +370,7 @@ impl Reads {
 
     /// A connection was made and logged in.
     pub(super) fn on_ready(&self, source: &Source, link: &Link<Waiter>, greeting: Greeting) {
-        source.connected(greeting);
+        source.connected(link, greeting);
         source.probe_link(link, self.turn.now());
     }
 

@@ -53,6 +53,8 @@ impl Place {
 struct Seen {
     /// `loading` of the probe under way.
     loading: Cell<Option<bool>>,
+    /// [`Replication::silent_before`] of the next probe that finds the link to the master down.
+    silence: Cell<u32>,
     /// The age of its data in seconds, where readers are to be told of it.
     shown_age: Cell<Option<u32>>,
 }
@@ -162,7 +164,11 @@ impl Source {
         match (section, self.seen(link)) {
             (Section::Persistence, Some(seen)) => seen.loading.set(probe::is_loading(info)),
             (Section::Replication, Some(seen)) => {
-                let state = Replication::parse(info);
+                let mut state = Replication::parse(info);
+                if state.link_up {
+                    seen.silence.set(state.age().unwrap_or(0));
+                }
+                state.silent_before = seen.silence.get();
                 let trouble = self.rule.trouble(seen.loading.get(), &state);
                 seen.shown_age.set(state.shown_age());
                 self.judge(link, trouble.map(|trouble| trouble.to_string()));
@@ -211,7 +217,12 @@ impl Source {
     }
 
     /// A connection was made: it is yet to be asked how its server is.
-    pub fn connected(&self, greeting: Greeting) {
+    pub fn connected(&self, link: &Link<Waiter>, greeting: Greeting) {
+        // Perhaps another server than before.
+        if let Some(seen) = self.seen(link) {
+            seen.silence.set(0);
+            seen.shown_age.set(None);
+        }
         tracing::info!(
             "{} {}: connected (RESP{})",
             self.place.name(),

@@ -31,7 +31,13 @@ fn set(redis: &Redis, field: &str, value: &str) {
 
 /// A replica of whoever is at `upstream`, in sync.
 fn replica_of(upstream: SocketAddr) -> Redis {
+    replica_with(upstream, "repl-timeout 60")
+}
+
+/// The same with one more line of configuration.
+fn replica_with(upstream: SocketAddr, config: &str) -> Redis {
     let replica = Redis::builder()
+        .config(config)
         .config(&format!("replicaof 127.0.0.1 {}", upstream.port()))
         .start();
     replica.wait_synced();
@@ -238,4 +244,24 @@ fn data_past_its_limit_is_refused_while_the_master_is_away() {
     let took = wait_fresh(&api);
     eprintln!("master back: reads back {took:?} after the link was up");
     assert!(took <= SEEN, "{took:?}");
+}
+
+/// The replica gives the link up after a while, and counts from 0 then: its data is no younger.
+#[test]
+fn data_does_not_grow_young_when_the_link_is_given_up() {
+    let master = master();
+    let wire = Wire::to(master.addr());
+    let replica = replica_with(wire.addr(), "repl-timeout 7");
+    let api = Api::serve().read_from(&replica).write_to(&master);
+    let api = ready(api.args(["--max-stale", "4s"]));
+    wire.cut();
+    wait_refused(&api, PATIENCE, &["though the link is up"]);
+    eventually(PATIENCE, "the link is given up", || {
+        let response = api.get("/");
+        assert_eq!(response.status, 503, "{response:?}");
+        response.text().contains("its link to the master is down")
+    });
+    wire.mend();
+    replica.wait_synced();
+    wait_fresh(&api);
 }

@@ -152,14 +152,7 @@ fn a_master_that_refuses_to_wait_has_the_write() {
 fn held(act: Act) -> (Fake, Api, JoinHandle<Response>) {
     let fake = Fake::start();
     let api = Api::serve().args(["--redis-addr", &fake.addr().to_string()]);
-    let api = ready(api.args([
-        "--workers",
-        "1",
-        "--write-wait",
-        "1",
-        "--request-timeout",
-        "10s",
-    ]));
+    let api = ready(api.args(["--write-wait", "1", "--request-timeout", "10s"]));
     let mut act = Some(act);
     fake.script(move |command| match command[0].as_str() {
         "WAIT" => act.take().unwrap_or(Act::Send(b":1\r\n".to_vec())),
