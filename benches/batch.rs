@@ -69,7 +69,9 @@ async fn read(reads: &Rc<Reads>, turn: &Turn, waiters: usize) -> usize {
         under_way.retain_mut(|read| match Pin::new(read).poll(cx) {
             Poll::Pending => true,
             Poll::Ready(outcome) => {
-                right += usize::from(matches!(outcome, Ok(Some(body)) if body == BODY));
+                right += usize::from(
+                    matches!(outcome, Ok(found) if found.body.as_deref() == Some(BODY)),
+                );
                 false
             }
         });

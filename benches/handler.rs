@@ -25,7 +25,7 @@ use redis_api::http::guard::Guard;
 use redis_api::http::hello::Hello;
 use redis_api::http::server::{Limits, Server, Service, Timeouts};
 use redis_api::http::service::{self, Api};
-use redis_api::store::{ReadMode, Writes};
+use redis_api::store::{ReadMode, WriteOptions, Writes};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
 use tokio::task::spawn_local;
 
@@ -120,7 +120,12 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
     let (reads, redis) = worker.reads(mode).await;
     let (turn, metrics) = (worker.turn.clone(), worker.metrics.clone());
     // Not started: nothing is written here.
-    let writes = Writes::new("memory".into(), turn.clone(), metrics.clone());
+    let writes = Writes::new(
+        WriteOptions::default(),
+        "memory".into(),
+        turn.clone(),
+        metrics.clone(),
+    );
     let options = service::Options {
         request_timeout: TIMEOUT,
         max_body: 4096,

@@ -11,7 +11,7 @@ use redis_api::http::guard::Guard;
 use redis_api::http::service;
 use redis_api::local;
 use redis_api::log::{self, Format};
-use redis_api::store::{ReadMode, ReadOptions};
+use redis_api::store::{ReadMode, ReadOptions, WriteOptions};
 use redis_api::worker::{self, ApiOptions, Port};
 
 #[global_allocator]
@@ -105,7 +105,12 @@ fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
         reads: ReadOptions {
             mode: options.read_mode,
             role: options.read_role,
+            max_stale: options.max_stale,
         },
+        writes: WriteOptions {
+            replicas: options.write_wait,
+        },
+        fallback: options.fallback,
         read: options.read,
         write: options.write,
         service: service::Options {

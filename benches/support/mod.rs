@@ -55,6 +55,7 @@ impl Worker {
         let options = ReadOptions {
             mode,
             role: ReadRole::Any,
+            max_stale: None,
         };
         let (turn, metrics) = (self.turn.clone(), self.metrics.clone());
         let reads = Reads::new(options, "memory".into(), turn.clone(), metrics.clone());

@@ -251,7 +251,44 @@ const READS: Group = Group {
             "any: a master is fit to read from; replica: only a replica is",
             "Give replica beside a sidecar, so that one which forgot its master is not believed.",
         ),
+        flag(
+            "max-stale",
+            "DURATION",
+            Some("0s"),
+            "Answer no read from a replica whose data is older; 0s: whatever its age",
+            "Off: one restart of the master would take all pods out at once. Checked each second. \
+             Keep the master's repl-ping-replica-period (10 s by default) well below it.",
+        ),
+        flag(
+            "read-fallback",
+            "WHERE",
+            Some("none"),
+            "master: read from the write address while no replica may answer; none: answer 503",
+            "Off: many pods that lose their replicas at once all come to the one master. It takes \
+             one more connection to it per worker.",
+        ),
+        flag(
+            "fallback-max-in-flight",
+            "N",
+            Some("64"),
+            "Reads that may wait for the master at once, of the whole process; more get 503",
+            "At a round trip of 1 ms that is 64,000 reads a second; 100 pods together make the \
+             master wait some 60 ms. Divided by the workers, and rounded up for each.",
+        ),
     ],
+};
+
+const WRITES: Group = Group {
+    heading: "Writes",
+    flags: &[flag(
+        "write-wait",
+        "N",
+        Some("0"),
+        "Replicas that must have a write before it is answered with 200; 0: none",
+        "Any replicas, those beside pods too. Too few by --request-timeout: 504, though it is \
+         written. A connection takes no other write while it waits: for many writes at a time raise \
+         --write-connections.",
+    )],
 };
 
 const ACCESS: Group = Group {
@@ -496,6 +533,7 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
             &READ_REDIS,
             &WRITE_REDIS,
             &READS,
+            &WRITES,
             &ACCESS,
             &LIMITS,
             &CLIENTS,

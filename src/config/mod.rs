@@ -19,11 +19,12 @@ use crate::http::guard;
 use crate::log;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
-use crate::worker::ClientLimits;
+use crate::worker::{ClientLimits, FallbackOptions};
 
 mod access;
 mod address;
 mod command_line;
+mod degraded;
 mod exit;
 mod flags;
 mod parsers;
@@ -67,6 +68,12 @@ pub struct Serve {
     pub write: SetOptions,
     pub read_mode: ReadMode,
     pub read_role: ReadRole,
+    /// A replica whose data is older may not answer; `None`: whatever its age.
+    pub max_stale: Option<Duration>,
+    /// Reads go to the master while no replica may answer; `None`: they don't.
+    pub fallback: Option<FallbackOptions>,
+    /// Replicas that must have a write before it is a success.
+    pub write_wait: u64,
     /// The whole time a request may take, from the end of its headers.
     pub request_timeout: Duration,
     /// Bytes, at least 1.
@@ -186,6 +193,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         "read-role",
         &[("any", ReadRole::Any), ("replica", ReadRole::Replica)],
     );
+    let max_stale = degraded::max_stale(values);
     let guard = access::access(values, listen.map(|(address, _)| address));
     let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
     let max_body = values.parsed("max-body", parsers::size);
@@ -193,6 +201,8 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let limits = limits(values, request_timeout);
     let read = set(values, "read-connections", read, limits);
     let write = set(values, "write-connections", write, limits);
+    let fallback = degraded::fallback(values, write.as_ref());
+    let (write_wait, write) = degraded::write_wait(values, write);
     let process = process(values);
     let log = log_options(values);
 
@@ -208,6 +218,9 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         write: write?,
         read_mode: read_mode?,
         read_role: read_role?,
+        max_stale: max_stale?,
+        fallback: fallback?,
+        write_wait: write_wait?,
         request_timeout: request_timeout?,
         max_body: max_body?,
         guard: guard?,

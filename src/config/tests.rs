@@ -549,3 +549,47 @@ fn help_and_version_go_to_stdout() {
     assert_eq!((exit.stream, exit.status), (Stream::Stderr, 2));
     assert!(exit.text.contains("helloworld"));
 }
+
+#[test]
+fn a_short_limit_on_age_is_warned_about() {
+    let check = |limit: &str, expected: Option<Duration>, warned: bool| {
+        let serve = serve(&["--max-stale", limit, "--read-only"], &[]);
+        assert_eq!(serve.max_stale, expected, "{limit}");
+        let about = |text: &&String| text.contains("repl-ping-replica-period");
+        let warnings: Vec<_> = serve.warnings.iter().filter(about).collect();
+        assert_eq!(warnings.len(), usize::from(warned), "{limit}: {warnings:?}");
+    };
+    check("0s", None, false);
+    check("3s", Some(Duration::from_secs(3)), true);
+    check("11999ms", Some(Duration::from_millis(11_999)), true);
+    check("12s", Some(Duration::from_secs(12)), false);
+}
+
+#[test]
+fn reads_fall_back_only_when_asked_to() {
+    assert!(serve(&[], &[]).fallback.is_none());
+    let given = ["--write-redis-addr=m:1", "--write-connections=3"];
+    let on = [&given[..], &["--read-fallback=master"]].concat();
+    let serve = serve(&on, &[("FALLBACK_MAX_IN_FLIGHT", "5")]);
+    let fallback = serve.fallback.expect("it is on");
+    assert_eq!(fallback.set.endpoint.address, tcp("m", 1));
+    assert_eq!((fallback.set.connections, fallback.max_in_flight), (1, 5));
+    let text = refused(
+        &["--read-fallback=replica", "--fallback-max-in-flight=0"],
+        &[],
+    );
+    assert!(text.contains("--read-fallback") && text.contains("--fallback-max-in-flight"));
+}
+
+#[test]
+fn a_connection_that_waits_is_not_stalled_too_soon() {
+    let check = |args: &[&str], replicas: u64, milliseconds: u64| {
+        let serve = serve(args, &[]);
+        assert_eq!(serve.write_wait, replicas);
+        let expected = Duration::from_millis(milliseconds);
+        assert_eq!(serve.write.stall_timeout, expected, "{args:?}");
+    };
+    check(&[], 0, 800);
+    check(&["--write-wait=2"], 2, 1000);
+    check(&["--write-wait=1", "--request-timeout=2s"], 1, 4000);
+}

@@ -63,8 +63,12 @@ pub enum Event<'a, W> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Continue,
-    /// The reply shows that this connection is of no more use.
+    /// The reply shows that no more of this connection can be trusted: not even the replies that
+    /// have arrived behind it.
     Close(Error),
+    /// The connection is of no more use, but what it says can be trusted: hand out the replies that
+    /// have arrived already, then end. Otherwise what was refused would count as lost.
+    Finish(Error),
 }
 
 /// Who awaits a reply: the owner's waiter, or the connection itself.
@@ -193,6 +197,7 @@ impl<W> Conn<W> {
     ) -> Result<(), Error> {
         self.last_input = now;
         let mut done = 0;
+        let mut finish = None;
         while let Some(decoded) = self
             .decoder
             .decode(&self.input[done..])
@@ -221,12 +226,15 @@ impl<W> Conn<W> {
                     }
                 }
             };
-            if let Verdict::Close(error) = owner(event) {
-                return Err(error);
+            match owner(event) {
+                Verdict::Continue => {}
+                Verdict::Close(error) => return Err(error),
+                // The first is the cause; those behind it say the same.
+                Verdict::Finish(error) => drop(finish.get_or_insert(error)),
             }
         }
         self.input.advance(done);
-        Ok(())
+        finish.map_or(Ok(()), Err)
     }
 
     /// When [`on_timer`](Self::on_timer) must be called next, unless something else happens before:

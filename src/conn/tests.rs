@@ -1,5 +1,7 @@
 //! Rules of a connection, one by one. Random courses of events: `tests/conn_properties.rs`.
 
+mod finish;
+
 use super::*;
 use crate::resp::{DecodeError, ErrorKind};
 

@@ -2,6 +2,7 @@
 //! port.
 
 pub mod admin;
+mod age;
 pub mod cors;
 pub mod guard;
 pub mod hello;

@@ -1,11 +1,13 @@
 //! What becomes of an outcome: status, body and headers. The one place where errors are mapped.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW,
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
@@ -31,6 +33,9 @@ impl Methods {
     }
 }
 
+/// How old the data of an answer may be, in seconds. Only there when that is more than usual.
+const X_DATA_AGE: HeaderName = HeaderName::from_static("x-data-age");
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// When to come again after a `503`, in seconds. Reconnects to a local replica are at most one
@@ -54,6 +59,7 @@ pub struct Reply {
     status: StatusCode,
     body: Bytes,
     extra: Extra,
+    age: Option<Rc<HeaderValue>>,
 }
 
 impl Reply {
@@ -62,7 +68,14 @@ impl Reply {
             status,
             body: body.into(),
             extra,
+            age: None,
         }
+    }
+
+    /// The same, with `X-Data-Age`.
+    pub fn with_age(mut self, seconds: Rc<HeaderValue>) -> Self {
+        self.age = Some(seconds);
+        self
     }
 
     pub fn status(&self) -> StatusCode {
@@ -165,7 +178,7 @@ impl Reply {
 
     /// `504` for a read.
     pub fn read_timeout(limit: Duration) -> Self {
-        let error = format!("the replica did not answer within {} ms", limit.as_millis());
+        let error = format!("Redis did not answer within {} ms", limit.as_millis());
         Reply::new(
             StatusCode::GATEWAY_TIMEOUT,
             error_body(&error, None),
@@ -201,6 +214,17 @@ impl Reply {
                 WriteOutcome::Refused,
                 format!("the server is a replica and no master was found within {ms} ms"),
             ),
+            Progress::Written { confirmed, wanted } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Applied,
+                match confirmed {
+                    Some(confirmed) => too_few(confirmed, wanted, limit),
+                    None => format!(
+                        "written on the master, which did not say within {ms} ms how many of \
+                         {wanted} replicas have it"
+                    ),
+                },
+            ),
         };
         (
             Reply::new(status, error_body(&error, Some(outcome)), retry(status)),
@@ -225,6 +249,12 @@ impl Reply {
             ReadError::Shed => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many reads wait already".to_owned(),
+            ),
+            ReadError::FallbackFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no replica may answer now, and as many reads wait for the master as \
+                 --fallback-max-in-flight allows"
+                    .to_owned(),
             ),
             ReadError::Refused { kind, text } => (status_of(*kind), error_words(*kind, text)),
             ReadError::NotANumber => (
@@ -258,6 +288,28 @@ impl Reply {
                 StatusCode::BAD_GATEWAY,
                 WriteOutcome::Unknown,
                 "the master's answer to HSET is not a number".to_owned(),
+            ),
+            WriteError::TooFew {
+                confirmed,
+                wanted,
+                within,
+            } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Applied,
+                too_few(*confirmed, *wanted, *within),
+            ),
+            WriteError::WaitRefused { kind, text } => (
+                status_of(*kind),
+                WriteOutcome::Applied,
+                format!(
+                    "written on the master, which may not be asked for its replicas: {}",
+                    error_words(*kind, text)
+                ),
+            ),
+            WriteError::Unconfirmed(why) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                WriteOutcome::Applied,
+                format!("written on the master; whether replicas have it is not known: {why}"),
             ),
             WriteError::NoRoom(max) => (
                 StatusCode::CONFLICT,
@@ -315,11 +367,23 @@ impl Reply {
                 }
             }
         }
+        if let Some(age) = self.age {
+            headers.insert(X_DATA_AGE, HeaderValue::clone(&age));
+            if *cors != Cors::Nobody {
+                let exposed = HeaderValue::from_static("X-Data-Age");
+                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+            }
+        }
         let mut response = Response::new(Body::new(self.body));
         *response.status_mut() = self.status;
         std::mem::swap(response.headers_mut(), headers);
         response
     }
+}
+
+fn too_few(confirmed: u64, wanted: u64, within: Duration) -> String {
+    let ms = within.as_millis();
+    format!("written on the master; {confirmed} of {wanted} replicas confirmed it within {ms} ms")
 }
 
 fn retry(status: StatusCode) -> Extra {

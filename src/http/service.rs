@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -17,6 +17,7 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
+use super::age::AgeHeader;
 use super::guard::{Denial, Guard};
 use super::host;
 use super::posted;
@@ -24,7 +25,9 @@ use super::reply::{Methods, Reply};
 use super::route::{self, Route};
 use super::server::{Body, Entry, Refusal, Service, State};
 use crate::metrics::{self, WriteOutcome};
-use crate::store::{CURRENT, Progress, Read, ReadError, Reads, WriteError, Writes, shortest};
+use crate::store::{
+    CURRENT, Found, Progress, Read, ReadError, Reads, WriteError, Writes, shortest,
+};
 use crate::turn::Turn;
 
 /// The limits and rules that the service itself keeps.
@@ -50,6 +53,7 @@ struct Inner {
     writes: Rc<Writes>,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
+    age: AgeHeader,
 }
 
 impl Api {
@@ -67,6 +71,7 @@ impl Api {
             writes,
             turn,
             metrics,
+            age: AgeHeader::default(),
         }))
     }
 
@@ -144,24 +149,27 @@ impl Api {
         Work::Post(Box::pin(post), stage)
     }
 
-    fn read_reply(
-        &self,
-        outcome: Result<Option<bytes::Bytes>, ReadError>,
-        absent: Absent,
-    ) -> Reply {
-        match (outcome, absent) {
-            (Ok(Some(body)), _) => Reply::ok(body),
-            (Ok(None), Absent::NotFound) => Reply::not_found(),
-            (Ok(None), Absent::NotInitialised) => {
+    fn read_reply(&self, outcome: Result<Found, ReadError>, absent: Absent) -> Reply {
+        let found = match outcome {
+            Ok(found) => found,
+            Err(error) => {
+                if matches!(error, ReadError::Shed | ReadError::FallbackFull) {
+                    self.0.metrics.shed.add(1);
+                }
+                return Reply::read_error(&error, self.0.reads.trouble());
+            }
+        };
+        let reply = match (found.body, absent) {
+            (Some(body), _) => Reply::ok(body),
+            (None, Absent::NotFound) => Reply::not_found(),
+            (None, Absent::NotInitialised) => {
                 self.0.metrics.not_initialised.add(1);
                 Reply::not_initialised()
             }
-            (Err(error), _) => {
-                if error == ReadError::Shed {
-                    self.0.metrics.shed.add(1);
-                }
-                Reply::read_error(&error, self.0.metrics.read_trouble())
-            }
+        };
+        match found.age {
+            None => reply,
+            Some(age) => reply.with_age(self.0.age.of(age)),
         }
     }
 
@@ -339,8 +347,9 @@ async fn post(
     };
     entry.advance(State::Handler);
     let text = shortest(value);
+    let deadline = entry.since() + api.0.options.request_timeout;
     let report = |progress| stage.set(Stage::Write(progress));
-    match write(&api, field.as_bytes(), text.as_bytes(), &report).await {
+    match write(&api, field.as_bytes(), text.as_bytes(), deadline, &report).await {
         Ok(()) => Reply::ok(format!("{{\"current\":{text}}}").into()),
         Err(error) => {
             if error == WriteError::Shed {
@@ -356,6 +365,7 @@ async fn write(
     api: &Api,
     field: &[u8],
     value: &[u8],
+    deadline: Instant,
     report: &impl Fn(Progress),
 ) -> Result<(), WriteError> {
     let Inner {
@@ -364,7 +374,7 @@ async fn write(
     if let Some(max) = options.guard.max_fields() {
         writes.has_room(field, max.get(), report).await?;
     }
-    writes.set(field, value, report).await
+    writes.set(field, value, deadline, report).await
 }
 
 /// Reads a body of at most `limit` bytes, and the number in it.

@@ -9,21 +9,25 @@
 //!
 //! All of it belongs to one worker thread: `Rc` and `Cell`, no lock, nothing shared.
 
+mod confirm;
+mod fallback;
 mod fields;
 mod number;
 mod probe;
 mod reads;
 mod render;
+mod source;
 mod waiter;
 mod writes;
 
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use crate::resp::ErrorKind;
+pub use fallback::Fallback;
 pub use number::shortest;
 pub use probe::ReadRole;
-pub use reads::{Read, ReadError, ReadMode, ReadOptions, Reads};
+pub use reads::{Found, Read, ReadError, ReadMode, ReadOptions, Reads};
 pub use waiter::{Answer, Wait};
-pub use writes::{Progress, WriteError, Writes};
+pub use writes::{Progress, WriteError, WriteOptions, Writes};
 
 /// The hash that holds all fields, as in the talk this service comes from.
 pub const HASH: &str = "currency";

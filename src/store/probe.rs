@@ -5,6 +5,7 @@
 //! `master_link_down_since_seconds` is -1 while the process has never been in sync.
 //! <https://redis.io/docs/latest/commands/info/>
 
+use std::fmt;
 use std::time::Duration;
 
 /// Which servers may answer reads.
@@ -26,6 +27,9 @@ pub struct Replication {
     pub last_io_seconds: Option<i64>,
     /// Bytes received from the master and not yet applied; servers before 7.0 don't say.
     pub lag_bytes: Option<i64>,
+    /// Seconds for which nothing had come from the master when the link was last seen up. `INFO`
+    /// has forgotten that once the link is down; whoever asks each second has not.
+    pub silent_before: u32,
 }
 
 impl Replication {
@@ -45,7 +49,38 @@ impl Replication {
             // -1 while the link is down: no figure.
             last_io_seconds: number("master_last_io_seconds_ago").filter(|age| *age >= 0),
             lag_bytes: lag,
+            silent_before: 0,
         }
+    }
+}
+
+/// Data this old, in seconds, is nothing to tell of while the link is up: it is how often a master
+/// that has nothing else to say pings its replicas by default (`repl-ping-replica-period`).
+const USUAL_AGE: u32 = 10;
+
+impl Replication {
+    /// How old the replica's data may be, in whole seconds: since when it has last heard of its
+    /// master. `link_up` alone would not do: the link to a master that hangs, or is cut off, stays up
+    /// for `repl-timeout` (60 s by default). When it goes down at last, its time of being down begins
+    /// at 0: what went before is added, or the data would seem young again. `None`: a master's data
+    /// has no age, or the server does not say.
+    pub fn age(&self) -> Option<u32> {
+        if !self.is_replica {
+            return None;
+        }
+        let (since, before) = if self.link_up {
+            (self.last_io_seconds?, 0)
+        } else {
+            (self.link_down_seconds?, self.silent_before)
+        };
+        let since = (since >= 0).then(|| u32::try_from(since).unwrap_or(u32::MAX));
+        since.map(|since| since.saturating_add(before))
+    }
+
+    /// The age, where readers are to be told of it: while the link is down, or when it is higher
+    /// than usual.
+    pub fn shown_age(&self) -> Option<u32> {
+        self.age().filter(|age| !self.link_up || *age > USUAL_AGE)
     }
 }
 
@@ -66,29 +101,95 @@ pub fn cpu(info: &[u8]) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok()
 }
 
-/// Why the server may not answer reads; `None` if it may.
-pub fn trouble(loading: Option<bool>, state: &Replication, role: ReadRole) -> Option<&'static str> {
-    match loading {
-        Some(false) => {}
-        Some(true) => return Some("is loading its data set"),
-        None => return Some("does not say in INFO persistence whether it is loading"),
+/// Who may answer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub role: ReadRole,
+    /// Data older than this is not answered; `None`: whatever its age.
+    pub max_stale: Option<Duration>,
+}
+
+impl Rule {
+    /// Why the server may not answer reads; `None` if it may.
+    pub fn trouble(&self, loading: Option<bool>, state: &Replication) -> Option<Trouble> {
+        match loading {
+            Some(false) => {}
+            Some(true) => return Some(Trouble::Loading),
+            None => return Some(Trouble::LoadingUnknown),
+        }
+        if !state.is_replica {
+            return (self.role == ReadRole::Replica).then_some(Trouble::Master);
+        }
+        let synced = state.link_up || state.link_down_seconds.is_some_and(|age| age >= 0);
+        if !synced {
+            return Some(Trouble::NeverSynced);
+        }
+        let limit = self.max_stale?;
+        match state.age() {
+            None => Some(Trouble::AgeUnknown),
+            Some(age) if Duration::from_secs(age.into()) > limit => Some(Trouble::Stale {
+                age,
+                limit,
+                link_up: state.link_up,
+            }),
+            Some(_) => None,
+        }
     }
-    if !state.is_replica {
-        return match role {
-            ReadRole::Any => None,
-            ReadRole::Replica => {
-                Some("is a master, and --read-role replica asks for a replica: check its replicaof")
+}
+
+/// Why a server may not answer reads; the text goes behind its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Loading,
+    /// `INFO persistence` does not say.
+    LoadingUnknown,
+    /// A master where only a replica will do.
+    Master,
+    NeverSynced,
+    /// A replica that does not say how old its data is, where there is a limit to that.
+    AgeUnknown,
+    /// Its data is older than allowed; the age in seconds.
+    Stale {
+        age: u32,
+        limit: Duration,
+        link_up: bool,
+    },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Trouble::Loading => "is loading its data set",
+            Trouble::LoadingUnknown => "does not say in INFO persistence whether it is loading",
+            Trouble::Master => {
+                "is a master, and --read-role replica asks for a replica: check its replicaof"
             }
-        };
+            Trouble::NeverSynced => {
+                "has never been in sync with its master since it started (usual causes: the \
+                 master is away or refuses PSYNC, as managed services do; a wrong masterauth; a \
+                 newer RDB version)"
+            }
+            Trouble::AgeUnknown => {
+                "does not say in INFO replication how old its data is, and --max-stale limits that"
+            }
+            Trouble::Stale {
+                age,
+                limit,
+                link_up,
+            } => {
+                let why = if *link_up {
+                    "nothing has come from its master since, though the link is up"
+                } else {
+                    "its link to the master is down"
+                };
+                let limit = limit.as_secs_f64();
+                return write!(
+                    f,
+                    "has data that is {age} s old, and --max-stale allows {limit} s: {why}"
+                );
+            }
+        })
     }
-    let synced = state.link_up || state.link_down_seconds.is_some_and(|age| age >= 0);
-    if synced {
-        return None;
-    }
-    Some(
-        "has never been in sync with its master since it started (usual causes: the master is away \
-         or refuses PSYNC, as managed services do; a wrong masterauth; a newer RDB version)",
-    )
 }
 
 /// The value of the line `name:value`.
@@ -137,19 +238,99 @@ mod tests {
 
     #[test]
     fn who_may_answer() {
-        let check = |info: &[u8], loading, role, usable: bool| {
-            let verdict = trouble(loading, &Replication::parse(info), role);
-            assert_eq!(verdict.is_none(), usable, "{verdict:?}");
+        let check = |info: &[u8], loading, role, expected: Option<Trouble>| {
+            let rule = Rule {
+                role,
+                max_stale: None,
+            };
+            let state = Replication::parse(info);
+            assert_eq!(rule.trouble(loading, &state), expected, "{state:?}");
         };
         let loaded = Some(false);
-        check(UP, loaded, ReadRole::Any, true);
-        check(UP, loaded, ReadRole::Replica, true);
-        check(DOWN, loaded, ReadRole::Any, true);
-        check(NEVER, loaded, ReadRole::Any, false);
-        check(MASTER, loaded, ReadRole::Any, true);
-        check(MASTER, loaded, ReadRole::Replica, false);
-        check(UP, Some(true), ReadRole::Any, false);
-        check(UP, None, ReadRole::Any, false);
-        check(b"role:slave\r\n", loaded, ReadRole::Any, false);
+        check(UP, loaded, ReadRole::Any, None);
+        check(UP, loaded, ReadRole::Replica, None);
+        check(DOWN, loaded, ReadRole::Any, None);
+        check(NEVER, loaded, ReadRole::Any, Some(Trouble::NeverSynced));
+        check(MASTER, loaded, ReadRole::Any, None);
+        check(MASTER, loaded, ReadRole::Replica, Some(Trouble::Master));
+        check(UP, Some(true), ReadRole::Any, Some(Trouble::Loading));
+        check(UP, None, ReadRole::Any, Some(Trouble::LoadingUnknown));
+        let silent = b"role:slave\r\n";
+        check(silent, loaded, ReadRole::Any, Some(Trouble::NeverSynced));
+    }
+
+    fn replica(link_up: bool, last_io: Option<i64>, down_since: Option<i64>) -> Replication {
+        Replication {
+            is_replica: true,
+            link_up,
+            link_down_seconds: down_since,
+            last_io_seconds: last_io,
+            lag_bytes: None,
+            silent_before: 0,
+        }
+    }
+
+    #[test]
+    fn how_old_the_data_is_and_who_is_told() {
+        let check = |state: Replication, age, shown| {
+            assert_eq!((state.age(), state.shown_age()), (age, shown), "{state:?}");
+        };
+        check(replica(true, Some(0), None), Some(0), None);
+        check(replica(true, Some(10), None), Some(10), None);
+        check(replica(true, Some(11), None), Some(11), Some(11));
+        check(replica(true, None, None), None, None);
+        check(replica(false, None, Some(0)), Some(0), Some(0));
+        check(replica(false, Some(30), Some(7)), Some(7), Some(7));
+        check(replica(false, None, Some(-1)), None, None);
+        check(
+            replica(false, None, Some(1 << 40)),
+            Some(u32::MAX),
+            Some(u32::MAX),
+        );
+        check(Replication::parse(MASTER), None, None);
+        let timed_out = Replication {
+            silent_before: 60,
+            ..replica(false, None, Some(1))
+        };
+        check(timed_out, Some(61), Some(61));
+        let heard_again = Replication {
+            silent_before: 60,
+            ..replica(true, Some(0), None)
+        };
+        check(heard_again, Some(0), None);
+    }
+
+    #[test]
+    fn data_past_its_limit_is_not_answered() {
+        let limit = Duration::from_millis(3500);
+        let check = |state: Replication, expected: Option<Trouble>| {
+            let rule = Rule {
+                role: ReadRole::Any,
+                max_stale: Some(limit),
+            };
+            assert_eq!(rule.trouble(Some(false), &state), expected, "{state:?}");
+        };
+        let stale = |age, link_up| {
+            Some(Trouble::Stale {
+                age,
+                limit,
+                link_up,
+            })
+        };
+        check(replica(true, Some(3), None), None);
+        check(replica(true, Some(4), None), stale(4, true));
+        check(replica(false, None, Some(3)), None);
+        check(replica(false, None, Some(4)), stale(4, false));
+        check(replica(true, None, None), Some(Trouble::AgeUnknown));
+        check(replica(false, None, Some(-1)), Some(Trouble::NeverSynced));
+        check(Replication::parse(MASTER), None);
+        let text = stale(4, false).map(|trouble| trouble.to_string());
+        assert_eq!(
+            text.as_deref(),
+            Some(
+                "has data that is 4 s old, and --max-stale allows 3.5 s: its link to the master is \
+                 down"
+            )
+        );
     }
 }

@@ -7,12 +7,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::probe::{self, ReadRole, Replication};
+use super::fallback::Fallback;
+use super::probe::{ReadRole, Rule};
 use super::render::{self, CurrentBody};
+use super::source::{Place, Section, Source};
 use super::waiter::{Answer, Wait};
 use super::{CURRENT, HASH};
 use crate::conn::{Error, Fate, Greeting, Refusal, Verdict, printable};
@@ -41,6 +43,8 @@ pub enum ReadMode {
 pub struct ReadOptions {
     pub mode: ReadMode,
     pub role: ReadRole,
+    /// A replica whose data is older than this may not answer; `None`: whatever its age.
+    pub max_stale: Option<Duration>,
 }
 
 /// Why a read has no value.
@@ -52,6 +56,8 @@ pub enum ReadError {
     Lost,
     /// A window or a batch is full: load is shed.
     Shed,
+    /// No replica may answer, and as many reads as allowed wait for the master: load is shed.
+    FallbackFull,
     /// Redis answered with an error.
     Refused { kind: ErrorKind, text: Rc<str> },
     /// What is stored is no JSON number.
@@ -74,8 +80,18 @@ impl ReadError {
     }
 }
 
-/// A body, `None` for a field that isn't there, or why not.
-type Outcome = Result<Option<Bytes>, ReadError>;
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// `None` for a field that isn't there.
+    pub body: Option<Bytes>,
+    /// How old the data of the replica that answered may be, in seconds: while its link to the
+    /// master is down, or when it has not heard of it for longer than usual.
+    pub age: Option<u32>,
+}
+
+/// What was found, or why there is nothing.
+type Outcome = Result<Found, ReadError>;
 
 /// Who waits for a reply on a read link.
 pub enum Waiter {
@@ -86,12 +102,16 @@ pub enum Waiter {
     Probe(Section),
 }
 
-/// A section of `INFO`, asked for one by one: several in one command need Redis 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
-    Persistence,
-    Replication,
-    Cpu,
+impl Waiter {
+    /// The connection ended before the reply.
+    pub(super) fn lose(self) {
+        match self {
+            Waiter::Field(answer) | Waiter::Many(answer, _) => {
+                answer.resolve(Err(ReadError::Lost));
+            }
+            Waiter::Probe(_) => {}
+        }
+    }
 }
 
 /// A command that can still be joined: not yet sent while its link's stamp stands.
@@ -109,14 +129,13 @@ impl Open {
 
 /// The read side of one worker.
 pub struct Reads {
-    options: ReadOptions,
-    /// Names the server in messages.
-    address: String,
+    mode: ReadMode,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
-    set: OnceCell<Set<Waiter>>,
+    replica: Source,
+    /// Asked while no link of `replica` may answer.
+    fallback: OnceCell<Rc<Fallback>>,
     hget_current: Bytes,
-    probes: [(Section, Bytes); 3],
     /// This turn's command for `/`.
     current: RefCell<Option<Open>>,
     /// This turn's commands for other fields.
@@ -124,8 +143,6 @@ pub struct Reads {
     body: CurrentBody,
     /// Waiters of the last batch: what the next one makes room for.
     last_size: Cell<usize>,
-    /// Per link, `loading` of the probe under way.
-    loading: RefCell<Vec<Option<bool>>>,
 }
 
 impl Reads {
@@ -136,32 +153,44 @@ impl Reads {
         turn: Rc<Turn>,
         metrics: Arc<metrics::Worker>,
     ) -> Rc<Self> {
-        let info = |section, name: &[u8]| (section, resp::constant(&[b"INFO", name]));
-        metrics.set_read_trouble(Some(format!("replica {address}: not connected yet")));
+        let rule = Rule {
+            role: options.role,
+            max_stale: options.max_stale,
+        };
         Rc::new(Reads {
-            options,
-            address,
+            mode: options.mode,
             turn,
+            replica: Source::new(Place::Replica, address, rule, metrics.clone()),
             metrics,
-            set: OnceCell::new(),
+            fallback: OnceCell::new(),
             hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
-            probes: [
-                info(Section::Persistence, b"persistence"),
-                info(Section::Replication, b"replication"),
-                info(Section::Cpu, b"cpu"),
-            ],
             current: RefCell::new(None),
             fields: RefCell::new(HashMap::new()),
             body: CurrentBody::default(),
             last_size: Cell::new(0),
-            loading: RefCell::new(Vec::new()),
         })
     }
 
     /// Gives it its links. Later calls do nothing.
     pub fn start(&self, set: Set<Waiter>) {
-        *self.loading.borrow_mut() = vec![None; set.links().len()];
-        let _ = self.set.set(set);
+        self.replica.start(set);
+    }
+
+    /// Gives it a second choice. Later calls do nothing.
+    pub(super) fn fall_back_to(&self, fallback: Rc<Fallback>) {
+        let _ = self.fallback.set(fallback);
+    }
+
+    /// Why nothing can be read, in words; `None` while no reason is known.
+    pub fn trouble(&self) -> Option<String> {
+        let replica = self.replica.trouble()?;
+        let fallback = self.fallback.get();
+        Some(
+            match fallback.and_then(|master| master.source().trouble()) {
+                Some(master) => format!("{replica}; nor may the master: {master}"),
+                None => replica,
+            },
+        )
     }
 
     /// The field behind `/`.
@@ -204,7 +233,7 @@ impl Reads {
         }
         let open = self.open(now, |out| out.extend_from_slice(&self.hget_current))?;
         let wait = open.answer.wait();
-        *current = (self.options.mode == ReadMode::Batch).then_some(open);
+        *current = (self.mode == ReadMode::Batch).then_some(open);
         Ok(wait)
     }
 
@@ -219,22 +248,20 @@ impl Reads {
             resp::command(out, &[b"HGET", HASH.as_bytes(), field]);
         })?;
         let wait = open.answer.wait();
-        if self.options.mode == ReadMode::Batch {
+        if self.mode == ReadMode::Batch {
             fields.insert(field.into(), open);
         }
         Ok(wait)
     }
 
     fn send_many(&self, fields: &[Box<[u8]>], now: Instant) -> Result<Wait<Outcome>, ReadError> {
-        let link = self.source()?;
         let answer = Answer::new(1);
         let waiter = Waiter::Many(answer.clone(), fields.into());
-        link.enqueue(waiter, now, |out| {
+        self.enqueue(waiter, now, |out| {
             let mut args: Vec<&[u8]> = vec![b"HMGET", HASH.as_bytes()];
             args.extend(fields.iter().map(Box::as_ref));
             resp::command(out, &args);
-        })
-        .map_err(|(_, refusal)| refused(refusal))?;
+        })?;
         Ok(answer.wait())
     }
 
@@ -244,10 +271,8 @@ impl Reads {
         now: Instant,
         encode: impl FnOnce(&mut bytes::BytesMut),
     ) -> Result<Open, ReadError> {
-        let link = self.source()?;
         let answer = Answer::new(self.last_size.get());
-        link.enqueue(Waiter::Field(answer.clone()), now, encode)
-            .map_err(|(_, refusal)| refused(refusal))?;
+        let link = self.enqueue(Waiter::Field(answer.clone()), now, encode)?;
         Ok(Open {
             answer,
             link: link.clone(),
@@ -255,139 +280,43 @@ impl Reads {
         })
     }
 
-    /// Which link may answer now: the one place that decides it.
-    fn source(&self) -> Result<&Rc<Link<Waiter>>, ReadError> {
-        self.set
-            .get()
-            .and_then(Set::pick)
-            .ok_or(ReadError::Unavailable)
+    /// Sends one command to whoever may answer it now.
+    fn enqueue(
+        &self,
+        waiter: Waiter,
+        now: Instant,
+        encode: impl FnOnce(&mut bytes::BytesMut),
+    ) -> Result<&Rc<Link<Waiter>>, ReadError> {
+        let (link, fallback) = self.source()?;
+        link.enqueue(waiter, now, encode)
+            .map_err(|(_, refusal)| refused(refusal))?;
+        if let Some(fallback) = fallback {
+            fallback.sent();
+        }
+        Ok(link)
     }
 
-    /// Whether any link may answer now; the same rule, without choosing one.
-    fn is_usable(&self) -> bool {
-        self.set.get().is_some_and(Set::is_usable)
+    /// Which link may answer now, and whether it is the second choice: the one place that decides
+    /// it.
+    fn source(&self) -> Result<(&Rc<Link<Waiter>>, Option<&Fallback>), ReadError> {
+        if let Some(link) = self.replica.pick() {
+            return Ok((link, None));
+        }
+        let fallback = self.fallback.get().ok_or(ReadError::Unavailable)?;
+        Ok((fallback.pick()?, Some(fallback)))
     }
 
     /// Asks every connected link how it is. To be called each second.
     pub fn probe(&self) {
-        for link in self.set.get().map(Set::links).unwrap_or_default() {
-            self.probe_link(link);
-        }
-    }
-
-    fn probe_link(&self, link: &Link<Waiter>) {
         let now = self.turn.now();
-        for (section, command) in &self.probes {
-            // Not connected, or a full window: then its answers are no better than none.
-            let waiter = Waiter::Probe(*section);
-            if link
-                .enqueue(waiter, now, |out| out.extend_from_slice(command))
-                .is_err()
-            {
-                return;
-            }
+        self.replica.probe(now);
+        if let Some(fallback) = self.fallback.get() {
+            fallback.source().probe(now);
         }
-    }
-
-    fn on_probe(&self, link: &Link<Waiter>, section: Section, reply: Reply<'_>) -> Verdict {
-        let info = match (reply.plain(), reply.as_text()) {
-            (_, Some(info)) => info,
-            (Reply::Error(text), _) => {
-                self.on_refused_probe(link, section, text);
-                return Verdict::Continue;
-            }
-            _ => return Verdict::Close(Error::Confused("INFO was answered with no text")),
-        };
-        match section {
-            Section::Persistence => {
-                if let Some(loading) = self.loading.borrow_mut().get_mut(link.index()) {
-                    *loading = probe::is_loading(info);
-                }
-            }
-            Section::Replication => {
-                let state = Replication::parse(info);
-                let loading = self.loading.borrow().get(link.index()).copied().flatten();
-                let trouble = probe::trouble(loading, &state, self.options.role);
-                self.judge(link, trouble.map(String::from));
-                self.record(&state);
-            }
-            Section::Cpu => {
-                if let Some(cpu) = probe::cpu(info) {
-                    self.metrics.read.cpu_micros.set(cpu.as_micros() as u64);
-                }
-            }
-        }
-        Verdict::Continue
-    }
-
-    /// A server that doesn't say how it is can't be known to tell the truth. Its CPU time is a
-    /// courtesy.
-    fn on_refused_probe(&self, link: &Link<Waiter>, section: Section, text: &[u8]) {
-        let kind = ErrorKind::of(text);
-        self.metrics.read.error(ErrorLabel::of(kind));
-        if section != Section::Cpu {
-            let why = format!(
-                "refuses INFO, so that its state can't be known: {}",
-                printable(text)
-            );
-            self.judge(link, Some(why));
-        }
-    }
-
-    /// Admits the link, or not, and says so when it changes.
-    fn judge(&self, link: &Link<Waiter>, trouble: Option<String>) {
-        let was = link.is_admitted();
-        link.admit(trouble.is_none());
-        match trouble {
-            None if !was => {
-                let address = &self.address;
-                tracing::info!(role = "read", %address, "read {address}: usable");
-            }
-            Some(why) => {
-                if was {
-                    let address = &self.address;
-                    tracing::warn!(
-                        role = "read",
-                        %address,
-                        error = why,
-                        "read {address}: no longer usable: {why}"
-                    );
-                }
-                self.record_trouble(&why);
-            }
-            None => {}
-        }
-        self.record_usable();
-    }
-
-    fn record(&self, state: &Replication) {
-        let known = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-        let replica = &self.metrics.replica;
-        replica
-            .link_up
-            .set(state.is_replica.then_some(state.link_up.into()));
-        replica
-            .link_down_seconds
-            .set(known(state.link_down_seconds));
-        replica.last_io_seconds.set(known(state.last_io_seconds));
-        replica.lag_bytes.set(known(state.lag_bytes));
-    }
-
-    fn record_usable(&self) {
-        let usable = self.is_usable();
-        self.metrics.replica.usable.set(usable.into());
-        if usable {
-            self.metrics.set_read_trouble(None);
-        }
-    }
-
-    fn record_trouble(&self, why: &str) {
-        self.metrics
-            .set_read_trouble(Some(format!("replica {}: {why}", self.address)));
     }
 
     /// The answer to one `HGET`.
-    fn outcome(&self, reply: Reply<'_>) -> Outcome {
+    fn value(&self, reply: Reply<'_>) -> Result<Option<Bytes>, ReadError> {
         match reply.plain() {
             Reply::Bulk(stored) => self.body.render(stored).map(Some),
             Reply::Null => Ok(None),
@@ -395,58 +324,88 @@ impl Reads {
         }
     }
 
-    fn settle(&self, link: &Link<Waiter>, answer: &Answer<Outcome>, outcome: Outcome) -> Verdict {
+    fn settle(
+        &self,
+        source: &Source,
+        link: &Link<Waiter>,
+        answer: &Answer<Outcome>,
+        value: Result<Option<Bytes>, ReadError>,
+    ) -> Verdict {
         let waiters = answer.waiters();
         self.last_size.set(waiters);
         self.metrics.read_batch_size.observe(waiters as u64);
-        let verdict = match &outcome {
-            Err(ReadError::Refused { kind, text }) => self.verdict(link, *kind, text.to_string()),
+        let verdict = match &value {
+            Err(ReadError::Refused { kind, text }) => {
+                self.verdict(source, link, *kind, text.to_string())
+            }
             // Not ours, perhaps: then neither is any that follows.
             Err(ReadError::WrongReply(what)) => Verdict::Close(Error::Confused(what)),
             _ => Verdict::Continue,
         };
-        answer.resolve(outcome);
+        let age = source.shown_age(link);
+        answer.resolve(value.map(|body| Found { body, age }));
         verdict
     }
 
     /// What an error reply means for its connection.
-    fn verdict(&self, link: &Link<Waiter>, kind: ErrorKind, text: String) -> Verdict {
+    fn verdict(
+        &self,
+        source: &Source,
+        link: &Link<Waiter>,
+        kind: ErrorKind,
+        text: String,
+    ) -> Verdict {
         self.metrics.read.error(ErrorLabel::of(kind));
         match kind {
             // It says itself that it can't be asked now; the next probe tells when it can.
             ErrorKind::Loading | ErrorKind::MasterDown => {
-                self.judge(link, Some(text));
+                source.judge(link, Some(text));
                 Verdict::Continue
             }
             // Only a new login can help.
-            ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),
+            ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
             _ => Verdict::Continue,
+        }
+    }
+
+    /// A connection was made and logged in.
+    pub(super) fn on_ready(&self, source: &Source, link: &Link<Waiter>, greeting: Greeting) {
+        source.connected(link, greeting);
+        source.probe_link(link, self.turn.now());
+    }
+
+    /// A reply arrived on a link of this source.
+    pub(super) fn on_reply(
+        &self,
+        source: &Source,
+        link: &Link<Waiter>,
+        waiter: Waiter,
+        reply: Reply<'_>,
+    ) -> Verdict {
+        // A reply that was overtaken by the news that its server can't be trusted.
+        let trusted = link.is_admitted();
+        match waiter {
+            Waiter::Probe(section) => source.on_probe(link, section, reply),
+            Waiter::Field(_) | Waiter::Many(..) if !trusted => {
+                waiter.lose();
+                Verdict::Continue
+            }
+            Waiter::Field(answer) => self.settle(source, link, &answer, self.value(reply)),
+            Waiter::Many(answer, names) => {
+                let value = render::many(&names, reply.plain()).map(Some);
+                self.settle(source, link, &answer, value)
+            }
         }
     }
 }
 
 impl Owner<Waiter> for Reads {
     fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
-        let (address, protocol) = (&self.address, greeting.protocol);
-        tracing::info!(role = "read", %address, "read {address}: connected (RESP{protocol})");
-        self.probe_link(link);
+        self.on_ready(&self.replica, link, greeting);
     }
 
     fn reply(&self, link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
-        // A reply that was overtaken by the news that its server can't be trusted.
-        let trusted = link.is_admitted();
-        match waiter {
-            Waiter::Probe(section) => self.on_probe(link, section, reply),
-            Waiter::Field(answer) | Waiter::Many(answer, _) if !trusted => {
-                answer.resolve(Err(ReadError::Lost));
-                Verdict::Continue
-            }
-            Waiter::Field(answer) => self.settle(link, &answer, self.outcome(reply)),
-            Waiter::Many(answer, names) => {
-                let outcome = render::many(&names, reply.plain()).map(Some);
-                self.settle(link, &answer, outcome)
-            }
-        }
+        self.on_reply(&self.replica, link, waiter, reply)
     }
 
     fn push(&self, _link: &Link<Waiter>, _push: Reply<'_>) {
@@ -454,20 +413,11 @@ impl Owner<Waiter> for Reads {
     }
 
     fn lost(&self, waiter: Waiter, _fate: Fate, _error: &Error) {
-        match waiter {
-            Waiter::Field(answer) | Waiter::Many(answer, _) => {
-                answer.resolve(Err(ReadError::Lost));
-            }
-            Waiter::Probe(_) => {}
-        }
+        waiter.lose();
     }
 
     fn down(&self, _link: &Link<Waiter>, why: &str) {
-        if !self.is_usable() {
-            self.metrics.replica.forget();
-            self.record_trouble(why);
-        }
-        self.record_usable();
+        self.replica.down(why);
     }
 }
 
@@ -492,7 +442,7 @@ enum Asked {
     Many(Box<[Box<[u8]>]>),
 }
 
-/// A read under way: `Ok(None)` for a field that isn't there.
+/// A read under way.
 ///
 /// A read lost with its connection is sent again on another, unless in [`ReadMode::Direct`]. The
 /// deadline is the caller's.
@@ -515,8 +465,8 @@ impl Future for Read {
                 Err(error) => return Poll::Ready(Err(error.clone())),
                 Ok(wait) => std::task::ready!(Pin::new(wait).poll(cx)),
             };
-            let again = self.sends < MAX_SENDS && self.reads.options.mode == ReadMode::Batch;
-            if !(again && outcome == Err(ReadError::Lost)) {
+            let again = self.sends < MAX_SENDS && self.reads.mode == ReadMode::Batch;
+            if !(again && matches!(outcome, Err(ReadError::Lost))) {
                 return Poll::Ready(outcome);
             }
             self.sends += 1;

@@ -3,10 +3,11 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::confirm::{Confirmations, Confirmed};
 use super::fields::Count;
 use super::waiter::Answer;
 use super::{HASH, probe};
@@ -20,6 +21,13 @@ use crate::turn::Turn;
 /// its connection for up to the request timeout; more are refused at once.
 const MAX_WAITING: usize = 1024;
 
+/// How to write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriteOptions {
+    /// Replicas that must have a write before it is a success; 0: the master's word is enough.
+    pub replicas: u64,
+}
+
 /// Why a write did not succeed, and so what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteError {
@@ -31,6 +39,17 @@ pub enum WriteError {
     Lost(String),
     /// A reply of another type than the command's. Who knows.
     WrongReply,
+    /// Done on the master, but too few replicas had it in time.
+    TooFew {
+        confirmed: u64,
+        wanted: u64,
+        /// How long they were waited for.
+        within: Duration,
+    },
+    /// Done on the master, which did not let us wait for replicas.
+    WaitRefused { kind: ErrorKind, text: String },
+    /// Done on the master; why it can't be told which replicas have it.
+    Unconfirmed(String),
     /// The hash has this many fields or more, and the write would add one. Not sent.
     NoRoom(u64),
     /// The master answered with an error when asked for room. Not sent.
@@ -50,6 +69,8 @@ pub enum Progress {
     Sent,
     /// Was refused with `READONLY`, certainly not done, and waits to be sent once more.
     ReadOnly,
+    /// Done on the master, and waits for replicas; how many had it when they were last counted.
+    Written { confirmed: Option<u64>, wanted: u64 },
 }
 
 /// What the connection makes of one command.
@@ -65,6 +86,8 @@ pub enum Outcome {
 /// Who waits for a reply on a write link.
 pub enum Waiter {
     Write(Rc<Answer<Outcome>>),
+    /// All whose writes one `WAIT` covers.
+    Wait(Rc<Answer<Confirmed>>),
     /// `HEXISTS` or `HLEN`.
     Count(Rc<Answer<Count>>),
     /// `INFO cpu`.
@@ -73,10 +96,12 @@ pub enum Waiter {
 
 /// The write side of one worker.
 pub struct Writes {
+    options: WriteOptions,
     address: String,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
     set: OnceCell<Set<Waiter>>,
+    confirmations: OnceCell<Confirmations>,
     /// Rings when a connection becomes ready.
     ready: Notify,
     waiting: Cell<usize>,
@@ -87,13 +112,20 @@ pub struct Writes {
 
 impl Writes {
     /// The write side, without links as yet: [`start`](Self::start) makes them.
-    pub fn new(address: String, turn: Rc<Turn>, metrics: Arc<metrics::Worker>) -> Rc<Self> {
+    pub fn new(
+        options: WriteOptions,
+        address: String,
+        turn: Rc<Turn>,
+        metrics: Arc<metrics::Worker>,
+    ) -> Rc<Self> {
         Rc::new(Writes {
+            options,
             trouble: RefCell::new(format!("master {address}: not connected yet")),
             address,
             turn,
             metrics,
             set: OnceCell::new(),
+            confirmations: OnceCell::new(),
             ready: Notify::new(),
             waiting: Cell::new(0),
             cpu_refused: Cell::new(false),
@@ -102,18 +134,25 @@ impl Writes {
 
     /// Gives it its links. Later calls do nothing.
     pub fn start(&self, set: Set<Waiter>) {
+        let confirmations = Confirmations::new(set.links().len());
+        let _ = self.confirmations.set(confirmations);
         let _ = self.set.set(set);
     }
 
     /// Why there is no connection to the master, in words.
     pub fn trouble(&self) -> String {
+        if self.confirmations().any() {
+            return "all wait for replicas to confirm earlier writes (--write-wait)".to_owned();
+        }
         self.trouble.borrow().clone()
     }
 
-    /// Stores `value` in a field of the hash; `Ok` only after the master said that it is done.
+    /// Stores `value` in a field of the hash; `Ok` only after the master said that it is done, and
+    /// so many replicas that they have it as [`WriteOptions`] asks for.
     ///
-    /// Waits for a connection as long as the caller lets it; the deadline is the caller's, who is
-    /// told by `report` how far the write has come.
+    /// Waits for a connection as long as the caller lets it, and for replicas until a moment before
+    /// `deadline`. To end it then is the caller's task, who is told by `report` how far the write
+    /// has come.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -124,12 +163,14 @@ impl Writes {
         &self,
         field: &[u8],
         value: &[u8],
+        deadline: Instant,
         report: &impl Fn(Progress),
     ) -> Result<(), WriteError> {
         let mut refused_before = false;
         report(Progress::Waiting);
         loop {
             let link = self.link().await?;
+            let connection = self.confirmations().connection(&link);
             let answer = Answer::new(1);
             let waiter = Waiter::Write(answer.clone());
             let sent = link.enqueue(waiter, self.turn.now(), |out| {
@@ -145,7 +186,8 @@ impl Writes {
             }
             report(Progress::Sent);
             match answer.wait().await {
-                Outcome::Done => return Ok(()),
+                Outcome::Done if self.options.replicas == 0 => return Ok(()),
+                Outcome::Done => return self.confirm(&link, connection, deadline, report).await,
                 Outcome::NotSent => report(Progress::Waiting),
                 Outcome::Refused {
                     kind: ErrorKind::ReadOnly,
@@ -173,6 +215,19 @@ impl Writes {
             let command = |out: &mut _| resp::command(out, &[b"INFO", b"cpu"]);
             let _ = link.enqueue(Waiter::Cpu, self.turn.now(), command);
         }
+    }
+
+    pub(super) fn replicas(&self) -> u64 {
+        self.options.replicas
+    }
+
+    pub(super) fn confirmations(&self) -> &Confirmations {
+        self.confirmations.get_or_init(Confirmations::default)
+    }
+
+    /// A link takes writes: wakes those who wait for one.
+    pub(super) fn wake_waiting(&self) {
+        self.ready.notify_waiters();
     }
 
     /// A connected link, waiting for one if need be.
@@ -228,11 +283,13 @@ impl Writes {
         }
     }
 
+    /// What an error reply means for its connection.
+    ///
     /// `READONLY`: a failover made this server a replica; a new connection resolves the name again.
     /// `NOAUTH`: only a new login can help.
     pub(super) fn verdict(&self, kind: ErrorKind, text: String) -> Verdict {
         match kind {
-            ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Close(Error::Unfit { kind, text }),
+            ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
             _ => Verdict::Continue,
         }
     }
@@ -244,16 +301,18 @@ impl Owner<Waiter> for Writes {
         tracing::info!(role = "write", %address, "write {address}: connected (RESP{protocol})");
         link.admit(true);
         self.cpu_refused.set(false);
-        self.ready.notify_waiters();
+        self.confirmations().changed(link);
+        self.wake_waiting();
     }
 
-    fn reply(&self, _link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
+    fn reply(&self, link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
         match waiter {
             Waiter::Write(answer) => {
                 let (outcome, verdict) = self.outcome(reply);
                 answer.resolve(outcome);
                 verdict
             }
+            Waiter::Wait(answer) => self.on_wait(link, &answer, reply),
             Waiter::Count(answer) => {
                 let (count, verdict) = self.count(reply);
                 answer.resolve(count);
@@ -278,12 +337,14 @@ impl Owner<Waiter> for Writes {
                 Fate::NotSent => Outcome::NotSent,
                 Fate::Unknown => Outcome::Lost(error.to_string()),
             }),
+            Waiter::Wait(answer) => answer.resolve(Confirmed::Lost(error.to_string())),
             Waiter::Count(answer) => answer.resolve(Count::Lost),
             Waiter::Cpu => {}
         }
     }
 
-    fn down(&self, _link: &Link<Waiter>, why: &str) {
+    fn down(&self, link: &Link<Waiter>, why: &str) {
+        self.confirmations().changed(link);
         *self.trouble.borrow_mut() = format!("master {}: {why}", self.address);
     }
 }

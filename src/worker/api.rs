@@ -12,7 +12,7 @@ use crate::http::service::{self, Api};
 use crate::metrics::{RoleOf, Side};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, Driver, Owner, Set};
-use crate::store::{ReadOptions, Reads, Writes};
+use crate::store::{Fallback, ReadOptions, Reads, WriteOptions, Writes};
 
 /// How often a read server is asked whether it may still answer.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +27,18 @@ pub struct ApiOptions {
     pub read: SetOptions,
     pub write: SetOptions,
     pub reads: ReadOptions,
+    pub writes: WriteOptions,
+    /// Reads go to the master while no replica may answer; `None`: they don't.
+    pub fallback: Option<FallbackOptions>,
     pub service: service::Options,
+}
+
+/// How to read from the master while no replica may answer.
+#[derive(Clone, Debug)]
+pub struct FallbackOptions {
+    pub set: SetOptions,
+    /// Read commands that may await the master's answer at the same moment, of the whole process.
+    pub max_in_flight: usize,
 }
 
 /// Connects the current worker to Redis and makes its service.
@@ -40,9 +51,37 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
         turn.clone(),
         metrics.clone(),
     );
-    let writes = Writes::new(address(&options.write), turn.clone(), metrics.clone());
-    reads.start(set(&options.read, Side::Read, reads.clone(), context));
-    writes.start(set(&options.write, Side::Write, writes.clone(), context));
+    let writes = Writes::new(
+        options.writes,
+        address(&options.write),
+        turn.clone(),
+        metrics.clone(),
+    );
+    let read = set(&options.read, Side::Read, "read", reads.clone(), context);
+    reads.start(read);
+    let write = set(
+        &options.write,
+        Side::Write,
+        "write",
+        writes.clone(),
+        context,
+    );
+    writes.start(write);
+    if let Some(options) = &options.fallback {
+        // Divided without shared state. Rounded up, so that every worker has a share: together they
+        // may be above the limit by less than one command each.
+        let share = options.max_in_flight.div_ceil(context.workers);
+        let (reads, address) = (reads.clone(), address(&options.set));
+        let fallback = Fallback::new(reads, address, share, metrics.clone());
+        let links = set(
+            &options.set,
+            Side::Read,
+            "fallback",
+            fallback.clone(),
+            context,
+        );
+        fallback.start(links);
+    }
     spawn_local(every(PROBE_EVERY, {
         let reads = reads.clone();
         move || reads.probe()
@@ -66,13 +105,10 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
 fn set<W: 'static>(
     options: &SetOptions,
     side: Side,
+    role: &'static str,
     owner: Rc<dyn Owner<W>>,
     context: &Context,
 ) -> Set<W> {
-    let role = match side {
-        Side::Read => "read",
-        Side::Write => "write",
-    };
     let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
     let shared = Rc::new(options.clone());
     let credentials = Rc::new(Credentials::new(role, metrics.clone()));

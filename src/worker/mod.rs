@@ -25,7 +25,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-pub use api::{ApiOptions, start as start_api};
+pub use api::{ApiOptions, FallbackOptions, start as start_api};
 pub use thread::Context;
 
 use crate::http::admin;
@@ -216,11 +216,13 @@ async fn supervise<S: Service>(
     let (ended, mut endings) = mpsc::channel(cores.len());
     let metrics = registry.acceptor.clone();
     let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
+    let workers = cores.len();
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
     let plans = parts.map(|(index, ((incoming, core), metrics))| Plan {
         seed: Seed {
             index,
+            workers,
             metrics,
             resolver: resolver.clone(),
         },

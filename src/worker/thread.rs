@@ -19,6 +19,8 @@ use crate::turn::Turn;
 pub struct Context {
     /// The worker's number, from 0.
     pub index: usize,
+    /// How many there are, at least 1.
+    pub workers: usize,
     pub turn: Rc<Turn>,
     pub metrics: Arc<metrics::Worker>,
     pub resolver: Resolver,
@@ -27,6 +29,7 @@ pub struct Context {
 /// The part of it that can cross to the thread.
 pub(super) struct Seed {
     pub index: usize,
+    pub workers: usize,
     pub metrics: Arc<metrics::Worker>,
     pub resolver: Resolver,
 }
@@ -104,11 +107,13 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
     });
     let Seed {
         index,
+        workers,
         metrics,
         resolver,
     } = seed;
     let service = make(&Context {
         index,
+        workers,
         turn: turn.clone(),
         metrics,
         resolver,

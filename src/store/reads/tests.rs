@@ -26,6 +26,7 @@ impl Rig {
         let options = ReadOptions {
             mode,
             role: ReadRole::Any,
+            max_stale: None,
         };
         let role = RoleOf::new(metrics.clone(), Side::Read);
         let reads = Reads::new(options, "r:1".into(), Rc::default(), metrics);
@@ -74,7 +75,7 @@ fn poll(read: &mut Read) -> Option<Result<Option<String>, ReadError>> {
         Poll::Pending => None,
         Poll::Ready(outcome) => {
             let text = |body: Bytes| String::from_utf8_lossy(&body).into_owned();
-            Some(outcome.map(|body| body.map(text)))
+            Some(outcome.map(|found| found.body.map(text)))
         }
     }
 }
@@ -229,4 +230,47 @@ fn a_full_batch_is_shed() {
     for mut read in reads {
         assert_eq!(poll(&mut read), body(1));
     }
+}
+
+/// What a replica says whose link to the master has been down for this long.
+fn cut_off(seconds: u32) -> String {
+    let replication = format!(
+        "role:slave\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:{seconds}\r\n"
+    );
+    let length = replication.len();
+    format!("$9\r\nloading:0\r\n${length}\r\n{replication}\r\n$0\r\n\r\n")
+}
+
+#[test]
+fn the_age_is_that_of_the_link_which_answers() {
+    let rig = Rig::new(ReadMode::Direct, 2);
+    for (hand, seconds) in rig.hands.iter().zip([7, 30]) {
+        hand.connect();
+        hand.flush();
+        assert_eq!(hand.receive(cut_off(seconds).as_bytes()), Ok(()));
+    }
+    // Each goes to the link with the fewest commands in flight.
+    let mut reads = [rig.read(), rig.read()];
+    let ages = |reads: &mut [Read]| -> Vec<Option<u32>> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut age = |read: &mut Read| match Pin::new(read).poll(&mut context) {
+            Poll::Ready(Ok(found)) => found.age,
+            other => panic!("{other:?}"),
+        };
+        reads.iter_mut().map(&mut age).collect()
+    };
+    for hand in &rig.hands {
+        assert_eq!(hand.flush(), HGET);
+        assert_eq!(hand.receive(b"$1\r\n5\r\n"), Ok(()));
+    }
+    assert_eq!(ages(&mut reads), [Some(7), Some(30)]);
+
+    // The first one's replica has its master back.
+    rig.reads.probe();
+    rig.hands[0].flush();
+    assert_eq!(rig.hands[0].receive(WELL), Ok(()));
+    let mut read = [rig.read()];
+    rig.hands[0].flush();
+    assert_eq!(rig.hands[0].receive(b"$-1\r\n"), Ok(()));
+    assert_eq!(ages(&mut read), [None]);
 }

@@ -16,6 +16,7 @@ pub mod poll;
 pub mod port;
 pub mod process;
 pub mod redis;
+pub mod wire;
 pub mod writer;
 
 #[allow(unused_imports)]
@@ -28,5 +29,6 @@ pub use self::{
     poll::{PATIENCE, eventually, pass},
     port::free_port,
     redis::Redis,
+    wire::Wire,
     writer::Writer,
 };

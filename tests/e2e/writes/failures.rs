@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::{SLACK, check, check_failed, on_one_master};
-use crate::support::{Api, PATIENCE, Redis, Response, eventually, request};
+use crate::support::{Act, Api, Fake, PATIENCE, Redis, Response, eventually, request};
 
 const BODY: &[u8] = b"{\"value\":12.5}";
 
@@ -160,4 +160,32 @@ fn what_the_master_refuses_is_told_with_its_reason() {
         (response.status == 200).then_some(()).ok_or(response)
     });
     assert_eq!(redis.cli(&["HGET", "currency", "current-value"]), "3");
+}
+
+/// Both answers have arrived when the connection is closed for the first one's.
+#[test]
+fn two_writes_refused_at_once_are_both_known_to_be() {
+    const READONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
+    let fake = Fake::start();
+    let api = Api::serve().args(["--redis-addr", &fake.addr().to_string()]);
+    let mut api = api
+        .args(["--workers", "1", "--request-timeout", "5s"])
+        .start();
+    api.wait_ready(PATIENCE);
+    // Both answers to a pair leave together.
+    let mut pairs = [true, false].into_iter().cycle();
+    fake.script(move |command| match command[0].as_str() {
+        "HSET" if pairs.next() == Some(true) => Act::Hold(READONLY.to_vec()),
+        "HSET" => Act::Send(READONLY.to_vec()),
+        _ => Act::Behave,
+    });
+    let posts = ["/f01", "/f02"].map(|path| post_beside(api.addr(), path));
+    for sent in [2, 4] {
+        eventually(PATIENCE, "both are sent", || fake.seen("HSET") == sent);
+        fake.release();
+    }
+    for post in posts {
+        check_failed(&post.join().expect("there is a response"), 503, "refused");
+    }
+    assert_eq!(fake.seen("HSET"), 4, "each was sent once more, and no more");
 }
