@@ -36,7 +36,7 @@ pub(super) fn command() -> Command {
 
 fn subcommand(sub: &'static Subcommand) -> Command {
     let rules = match sub.name {
-        "serve" => format!("{SERVE_RULES}\n\n{FORMS}"),
+        "serve" | "check" => format!("{SERVE_RULES}\n\n{FORMS}"),
         _ => FORMS.to_string(),
     };
     let mut command = Command::new(sub.name)

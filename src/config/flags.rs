@@ -344,6 +344,17 @@ const PROCESS: Group = Group {
     ],
 };
 
+const CHECK: Group = Group {
+    heading: "Check",
+    flags: &[flag(
+        "format",
+        "FORMAT",
+        Some("text"),
+        "text: a line each; json: one array of role, name, status, found and cure",
+        "Only a FAIL gives exit status 1; a WARN doesn't.",
+    )],
+};
+
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
     pub name: &'static str,
@@ -369,6 +380,20 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
         name: "helloworld",
         about: "The same server returning a constant: the ceiling to compare `serve` with",
         groups: &[&HELLO_LISTEN, &PROCESS],
+    },
+    Subcommand {
+        name: "check",
+        about: "Connects as `serve` would with the same flags, and says what is wrong and its cure",
+        groups: &[
+            &CHECK,
+            &LISTEN,
+            &REDIS,
+            &READ_REDIS,
+            &WRITE_REDIS,
+            &READS,
+            &LIMITS,
+            &PROCESS,
+        ],
     },
     Subcommand {
         name: "local",

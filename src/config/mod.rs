@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::values::{Environment, Origin, Values};
+use crate::check::Format;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
 
@@ -35,6 +36,8 @@ pub enum Command {
     HelloWorld(HelloWorld),
     /// The whole rig on this machine.
     Local(Local),
+    /// Looks at what `serve` would meet with these options.
+    Check(Box<Serve>, Format),
 }
 
 /// Options of `serve`.
@@ -129,6 +132,7 @@ pub fn parse_with(
     let mut values = Values::new(subcommand, matches, environment);
     let command = match subcommand.name {
         "serve" => serve(&mut values).map(|serve| Command::Serve(Box::new(serve))),
+        "check" => check(&mut values),
         "helloworld" => hello_world(&mut values).map(Command::HelloWorld),
         _ => local(&mut values).map(Command::Local),
     };
@@ -189,6 +193,13 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         drain_timeout: process.drain_timeout,
         warnings: std::mem::take(&mut values.warnings),
     })
+}
+
+fn check(values: &mut Values<'_>) -> Option<Command> {
+    let formats = [("text", Format::Text), ("json", Format::Json)];
+    let format = choice(values, "format", &formats);
+    let serve = serve(values);
+    Some(Command::Check(Box::new(serve?), format?))
 }
 
 fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 /// Connections that the kernel completes before we accept them; it cuts this to
 /// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Sockets on the way to one worker. A worker that falls behind further than this makes the
 /// acceptor wait, and then the backlog holds them.

@@ -14,7 +14,7 @@ mod resolve;
 mod set;
 pub mod tls;
 
-pub use driver::Driver;
+pub use driver::{Driver, LIMITS, failed_login, hint};
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};
 pub use set::Set;

@@ -19,7 +19,7 @@ mod writes;
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use crate::resp::ErrorKind;
 pub use number::shortest;
-pub use probe::ReadRole;
+pub use probe::{ReadRole, Replication, is_loading, trouble};
 pub use reads::{Read, ReadError, ReadMode, ReadOptions, Reads};
 pub use waiter::{Answer, Wait};
 pub use writes::{Progress, WriteError, Writes};
