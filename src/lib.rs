@@ -21,6 +21,7 @@
 //! | [`store`] | reads and writes of the hash | `net` and below |
 //! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
+//! | [`check`] | says of both Redis servers and this process what is wrong | `store`, `net` and below; `worker` |
 //! | [`local`] | the rig on one machine, as processes | `config` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |
 //! | [`config`] | flags and environment to options | all |
@@ -41,6 +42,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod check;
 pub mod config;
 pub mod conn;
 pub mod http;

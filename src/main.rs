@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
+use redis_api::check;
 use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
 use redis_api::http::guard::Guard;
 use redis_api::http::service;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => finish(serve(*options)),
         Command::HelloWorld(options) => finish(hello(&options)),
         Command::Local(options) => finish(rig(options)),
+        Command::Check(options, format) => look(*options, format),
     }
 }
 
@@ -121,6 +123,30 @@ fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
     };
     worker::run(&process, move |context| worker::start_api(&api, context))?;
     Ok(())
+}
+
+fn look(options: Serve, format: check::Format) -> ExitCode {
+    let options = check::Options {
+        read: options.read,
+        write: options.write,
+        read_role: options.read_role,
+        request_timeout: options.request_timeout,
+        workers: options.workers,
+        uses: check::Uses::default(),
+        max_stale: None,
+        warnings: options.warnings,
+    };
+    match check::run(&options) {
+        Ok(report) => {
+            // A reader that went away is no failure of what was checked.
+            let _ = io::stdout().write_all(report.render(format).as_bytes());
+            match report.passed() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => finish(Err(worker::Error::System(error))),
+    }
 }
 
 fn hello(options: &HelloWorld) -> Result<(), worker::Error> {

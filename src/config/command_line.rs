@@ -7,7 +7,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use super::flags::{Flag, SUBCOMMANDS, Subcommand, variable};
+use super::flags::{Flag, variable};
+use super::subcommands::{SUBCOMMANDS, Subcommand};
 
 const SERVE_RULES: &str = "\
 Which value counts:
@@ -36,7 +37,7 @@ pub(super) fn command() -> Command {
 
 fn subcommand(sub: &'static Subcommand) -> Command {
     let rules = match sub.name {
-        "serve" => format!("{SERVE_RULES}\n\n{FORMS}"),
+        "serve" | "check" => format!("{SERVE_RULES}\n\n{FORMS}"),
         _ => FORMS.to_string(),
     };
     let mut command = Command::new(sub.name)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::flags::SUBCOMMANDS;
+use super::subcommands::SUBCOMMANDS;
 
 /// Why there is nothing to run: help was asked for, or something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

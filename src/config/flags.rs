@@ -1,4 +1,4 @@
-//! The table of subcommands and their flags, each with its default and the reason for it.
+//! The flags by groups, each with its default and the reason for it.
 //!
 //! A flag's variable follows from its name ([`variable`]), so the two cannot drift apart.
 
@@ -147,17 +147,17 @@ macro_rules! redis_flags {
     };
 }
 
-const REDIS: Group = Group {
+pub(super) const REDIS: Group = Group {
     heading: "Redis: both roles",
     flags: redis_flags!(both, "redis", Some("localhost:6379")),
 };
 
-const READ_REDIS: Group = Group {
+pub(super) const READ_REDIS: Group = Group {
     heading: "Redis: read side",
     flags: redis_flags!(role, "read-redis", None),
 };
 
-const WRITE_REDIS: Group = Group {
+pub(super) const WRITE_REDIS: Group = Group {
     heading: "Redis: write side",
     flags: redis_flags!(role, "write-redis", None),
 };
@@ -165,7 +165,7 @@ const WRITE_REDIS: Group = Group {
 const LISTEN_WHY: &str = "IP:port, [v6]:port or :port. [::] serves IPv4 too, and is 0.0.0.0 where \
     there is no IPv6.";
 
-const LISTEN: Group = Group {
+pub(super) const LISTEN: Group = Group {
     heading: "Listen",
     flags: &[
         flag(
@@ -185,7 +185,7 @@ const LISTEN: Group = Group {
     ],
 };
 
-const HELLO_LISTEN: Group = Group {
+pub(super) const HELLO_LISTEN: Group = Group {
     heading: "Listen",
     flags: &[
         flag(
@@ -205,7 +205,7 @@ const HELLO_LISTEN: Group = Group {
     ],
 };
 
-const LOCAL: Group = Group {
+pub(super) const LOCAL: Group = Group {
     heading: "Local",
     flags: &[
         flag(
@@ -233,7 +233,7 @@ const LOCAL: Group = Group {
     ],
 };
 
-const READS: Group = Group {
+pub(super) const READS: Group = Group {
     heading: "Reads",
     flags: &[
         flag(
@@ -278,7 +278,7 @@ const READS: Group = Group {
     ],
 };
 
-const WRITES: Group = Group {
+pub(super) const WRITES: Group = Group {
     heading: "Writes",
     flags: &[flag(
         "write-wait",
@@ -291,7 +291,7 @@ const WRITES: Group = Group {
     )],
 };
 
-const ACCESS: Group = Group {
+pub(super) const ACCESS: Group = Group {
     heading: "Access",
     flags: &[
         flag(
@@ -336,7 +336,7 @@ const ACCESS: Group = Group {
     ],
 };
 
-const LIMITS: Group = Group {
+pub(super) const LIMITS: Group = Group {
     heading: "Limits",
     flags: &[
         flag(
@@ -400,7 +400,7 @@ const LIMITS: Group = Group {
     ],
 };
 
-const CLIENTS: Group = Group {
+pub(super) const CLIENTS: Group = Group {
     heading: "Clients",
     flags: &[
         flag(
@@ -459,7 +459,7 @@ const WORKERS: Flag = flag(
     "Default: one per core that the cgroup or affinity mask grants.",
 );
 
-const PROCESS: Group = Group {
+pub(super) const PROCESS: Group = Group {
     heading: "Process",
     flags: &[
         WORKERS,
@@ -496,7 +496,7 @@ const PROCESS: Group = Group {
     ],
 };
 
-const LOG: Group = Group {
+pub(super) const LOG: Group = Group {
     heading: "Log",
     flags: &[
         flag(
@@ -516,52 +516,16 @@ const LOG: Group = Group {
     ],
 };
 
-/// A subcommand's name, what it is, and its flags.
-pub(super) struct Subcommand {
-    pub name: &'static str,
-    pub about: &'static str,
-    pub groups: &'static [&'static Group],
-}
-
-pub(super) const SUBCOMMANDS: &[Subcommand] = &[
-    Subcommand {
-        name: "serve",
-        about: "The API: reads from the replica beside it, writes to the master",
-        groups: &[
-            &LISTEN,
-            &REDIS,
-            &READ_REDIS,
-            &WRITE_REDIS,
-            &READS,
-            &WRITES,
-            &ACCESS,
-            &LIMITS,
-            &CLIENTS,
-            &PROCESS,
-            &LOG,
-        ],
-    },
-    Subcommand {
-        name: "helloworld",
-        about: "The same server returning a constant: the ceiling to compare `serve` with",
-        groups: &[&HELLO_LISTEN, &CLIENTS, &PROCESS, &LOG],
-    },
-    Subcommand {
-        name: "local",
-        about: "The whole rig on this machine: TLS master, replica and API, as real processes",
-        groups: &[&LOCAL, &LOG],
-    },
-];
-
-impl Subcommand {
-    /// The flag of that name, if this subcommand has it.
-    pub fn flag(&self, name: &str) -> Option<&'static Flag> {
-        self.groups
-            .iter()
-            .flat_map(|group| group.flags)
-            .find(|flag| flag.name == name)
-    }
-}
+pub(super) const CHECK: Group = Group {
+    heading: "Check",
+    flags: &[flag(
+        "format",
+        "FORMAT",
+        Some("text"),
+        "text: a line each; json: one array of role, name, status, found and cure",
+        "Only a FAIL gives exit status 1; a WARN doesn't.",
+    )],
+};
 
 /// The variable of a flag: its name in capitals with `_` for `-`; a role's prefix becomes a suffix
 /// (`read-redis-addr`: `REDIS_ADDR_READ`).

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use self::values::{Environment, Origin, Values};
+use crate::check::Format;
 use crate::http::guard;
 use crate::log;
 use crate::net::endpoint::{Endpoint, SetOptions};
@@ -29,6 +30,7 @@ mod exit;
 mod flags;
 mod parsers;
 mod redis;
+mod subcommands;
 mod values;
 
 pub use exit::{Exit, Stream};
@@ -42,6 +44,8 @@ pub enum Command {
     HelloWorld(HelloWorld),
     /// The whole rig on this machine.
     Local(Local),
+    /// Looks at what `serve` would meet with these options.
+    Check(Box<Serve>, Format),
 }
 
 impl Command {
@@ -51,6 +55,7 @@ impl Command {
             Command::Serve(options) => options.log,
             Command::HelloWorld(options) => options.log,
             Command::Local(options) => options.log,
+            Command::Check(options, _) => options.log,
         }
     }
 }
@@ -149,7 +154,9 @@ pub fn parse_with(
         .map_err(|error| exit::refusal(&error))?;
     let known = matches.subcommand().and_then(|(name, matches)| {
         Some((
-            flags::SUBCOMMANDS.iter().find(|known| known.name == name)?,
+            subcommands::SUBCOMMANDS
+                .iter()
+                .find(|known| known.name == name)?,
             matches,
         ))
     });
@@ -162,6 +169,7 @@ pub fn parse_with(
     let mut values = Values::new(subcommand, matches, environment);
     let command = match subcommand.name {
         "serve" => serve(&mut values).map(|serve| Command::Serve(Box::new(serve))),
+        "check" => check(&mut values),
         "helloworld" => hello_world(&mut values).map(Command::HelloWorld),
         _ => local(&mut values).map(Command::Local),
     };
@@ -234,6 +242,13 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         log: log?,
         warnings: std::mem::take(&mut values.warnings),
     })
+}
+
+fn check(values: &mut Values<'_>) -> Option<Command> {
+    let formats = [("text", Format::Text), ("json", Format::Json)];
+    let format = choice(values, "format", &formats);
+    let serve = serve(values);
+    Some(Command::Check(Box::new(serve?), format?))
 }
 
 fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {

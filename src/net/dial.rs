@@ -101,13 +101,27 @@ pub async fn dial(
     resolver: &Resolver,
     deadline: Instant,
 ) -> Result<Stream, DialError> {
+    dial_showing(endpoint, material, resolver, deadline, &mut |_| {}).await
+}
+
+/// Like [`dial`]; `secured` is shown the session of TLS, if there is one, once it stands.
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn dial_showing(
+    endpoint: &Endpoint,
+    material: &Material,
+    resolver: &Resolver,
+    deadline: Instant,
+    secured: &mut dyn FnMut(&rustls::ClientConnection),
+) -> Result<Stream, DialError> {
     match &endpoint.address {
         Address::Unix(path) => dial_unix(path, deadline).await,
         Address::Tcp { host, port } => {
             let tcp = dial_tcp(host, *port, resolver, deadline).await?;
             match (&endpoint.tls, &material.tls) {
                 (Some(options), Some(material)) => {
-                    dial_tls(tcp, host, options, material, deadline).await
+                    dial_tls(tcp, host, options, material, deadline, secured).await
                 }
                 (Some(_), None) => Err(DialError::Tls("TLS: no CA is known".to_owned())),
                 (None, _) => Ok(Box::new(tcp)),
@@ -176,7 +190,11 @@ async fn dial_tcp(
     Err(last)
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// Opens a TCP connection to one address, with the options of all of ours.
+///
+/// # Errors
+/// The system's.
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     // A turn's commands leave in one write: Nagle could only hold it back.
     stream.set_nodelay(true)?;
@@ -196,12 +214,16 @@ async fn dial_tls(
     options: &TlsOptions,
     material: &TlsMaterial,
     deadline: Instant,
+    secured: &mut dyn FnMut(&rustls::ClientConnection),
 ) -> Result<Stream, DialError> {
     let (connector, name) = tls::connector(material, options, host)
         .map_err(|error| DialError::Tls(format!("TLS: {error}")))?;
     let handshake = timeout_at(deadline, connector.connect(name, tcp)).await;
     match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            secured(stream.get_ref().1);
+            Ok(Box::new(stream))
+        }
         Err(error) => Err(DialError::Tls(tls::explain(&error, host, options))),
     }
 }

@@ -39,7 +39,7 @@ const CAP_LOCAL: Duration = Duration::from_secs(1);
 
 /// What one reply may cost us: enough for `INFO` and for the longest `HMGET` of numbers, with a
 /// wide margin, and little enough that a server gone mad can't take the pod's memory.
-const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     depth: 8,
     elements: 4096,
     line_len: 64 * 1024,
@@ -152,42 +152,14 @@ impl Driver {
                 owner.lost(waiter, fate, &error);
             }
         }
-        let hint = if logged_in { "" } else { self.hint(&error) };
+        let hint = if logged_in {
+            ""
+        } else {
+            hint(&self.options.endpoint, &error)
+        };
         Ended {
             why: format!("{error}{hint}"),
             logged_in,
-        }
-    }
-
-    /// What may have to be changed where a login ended so: a port for TLS has no words in
-    /// plaintext. It closes the connection, or sends a TLS alert.
-    fn hint(&self, error: &Error) -> &'static str {
-        let Endpoint { address, tls, .. } = &self.options.endpoint;
-        let wordless = match error {
-            Error::Closed | Error::Io(_) => true,
-            Error::Malformed(DecodeError::UnknownType(byte)) => *byte == TLS_ALERT,
-            _ => false,
-        };
-        match (address, tls) {
-            (Address::Tcp { .. }, None) if wordless => {
-                "; perhaps it speaks only TLS on this port: give rediss:// or --redis-tls"
-            }
-            _ => "",
-        }
-    }
-
-    /// What reading failed with before login was done. With TLS 1.3 a server refuses our
-    /// certificate only now.
-    fn failed_login(&self, error: &io::Error) -> Error {
-        let of_tls = error
-            .get_ref()
-            .is_some_and(|inner| inner.is::<rustls::Error>());
-        let Endpoint { address, tls, .. } = &self.options.endpoint;
-        match (address, tls) {
-            (Address::Tcp { host, .. }, Some(options)) if of_tls => {
-                Error::Tls(tls::explain(error, host, options))
-            }
-            _ => Error::Io(error.to_string()),
         }
     }
 
@@ -259,7 +231,7 @@ impl Driver {
             match polled {
                 Poll::Pending => return Ok((false, None)),
                 Poll::Ready(Err(error)) if !conn.is_ready() => {
-                    return Err(self.failed_login(&error));
+                    return Err(failed_login(&self.options.endpoint, &error));
                 }
                 Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
                 Poll::Ready(Ok(0)) => return Err(Error::Closed),
@@ -367,6 +339,36 @@ fn write<W>(
         Ok(())
     })
     .unwrap_or(Err(Error::Closed))
+}
+
+/// What may have to be changed where a login ended so, as the end of a sentence: a port for TLS has
+/// no words in plaintext. It closes the connection, or sends a TLS alert.
+pub fn hint(endpoint: &Endpoint, error: &Error) -> &'static str {
+    let wordless = match error {
+        Error::Closed | Error::Io(_) => true,
+        Error::Malformed(DecodeError::UnknownType(byte)) => *byte == TLS_ALERT,
+        _ => false,
+    };
+    match (&endpoint.address, &endpoint.tls) {
+        (Address::Tcp { .. }, None) if wordless => {
+            "; perhaps it speaks only TLS on this port: give rediss:// or --redis-tls"
+        }
+        _ => "",
+    }
+}
+
+/// What reading failed with before login was done. With TLS 1.3 a server refuses our certificate
+/// only now.
+pub fn failed_login(endpoint: &Endpoint, error: &io::Error) -> Error {
+    let of_tls = error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>());
+    match (&endpoint.address, &endpoint.tls) {
+        (Address::Tcp { host, .. }, Some(options)) if of_tls => {
+            Error::Tls(tls::explain(error, host, options))
+        }
+        _ => Error::Io(error.to_string()),
+    }
 }
 
 fn failure_of_dial(error: &DialError) -> ErrorLabel {

@@ -18,7 +18,7 @@ pub(crate) mod test;
 pub mod tls;
 
 pub use credentials::Credentials;
-pub use driver::Driver;
+pub use driver::{Driver, LIMITS, failed_login, hint};
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};
 pub use set::Set;

@@ -24,7 +24,7 @@ mod writes;
 pub use crate::resp::ErrorKind;
 pub use fallback::Fallback;
 pub use number::shortest;
-pub use probe::ReadRole;
+pub use probe::{ReadRole, Replication, Rule, is_loading};
 pub use reads::{Found, Read, ReadError, ReadMode, ReadOptions, Reads};
 pub use waiter::{Answer, Wait};
 pub use writes::{Progress, WriteError, WriteOptions, Writes};

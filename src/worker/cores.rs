@@ -3,12 +3,9 @@
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-/// One entry per worker: the core to bind it to, if any.
-///
-/// Without a number asked for, as many as `available_parallelism` grants, which minds the cgroup's
-/// quota and the affinity mask. Says which it was, and why, in the log.
-pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
-    let (workers, why) = match asked {
+/// How many workers there are to be, and why so many.
+pub fn granted(asked: Option<NonZeroUsize>) -> (NonZeroUsize, &'static str) {
+    match asked {
         Some(workers) => (workers, "asked for by --workers"),
         None => match available_parallelism() {
             Ok(workers) => (
@@ -20,7 +17,15 @@ pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
                 "the system does not say how many cores there are",
             ),
         },
-    };
+    }
+}
+
+/// One entry per worker: the core to bind it to, if any.
+///
+/// Without a number asked for, as many as `available_parallelism` grants, which minds the cgroup's
+/// quota and the affinity mask. Says which it was, and why, in the log.
+pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
+    let (workers, why) = granted(asked);
     let allowed = if pin { allowed() } else { Vec::new() };
     if pin && allowed.is_empty() {
         tracing::warn!("--pin has no effect: the system does not say which cores are allowed");

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use api::{ApiOptions, FallbackOptions, start as start_api};
+pub use cores::granted as granted_workers;
 pub use thread::Context;
 
 use crate::http::admin;

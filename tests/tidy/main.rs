@@ -35,6 +35,10 @@ const LAYERS: &[(&str, Uses)] = &[
         "worker",
         Uses::Only(&["http", "store", "net", "metrics", "turn"]),
     ),
+    (
+        "check",
+        Uses::Only(&["net", "conn", "resp", "store", "metrics", "worker"]),
+    ),
     ("local", Uses::Only(&[])),
     ("log", Uses::Only(&[])),
     ("config", Uses::All),
@@ -65,6 +69,7 @@ const EFFECTS: &[(&str, &[&str], &[&str], &str)] = &[
             "net::dial",
             "worker",
             "http::service",
+            "check",
             "local",
             "log",
             "main",

@@ -1,0 +1,139 @@
+//! `redis-api check`: connects as `serve` would, in both roles, and says line by line what it found,
+//! with the cure for what is wrong.
+//!
+//! Invariants:
+//! - No command that writes is sent: rights to write are asked for, never tried.
+//! - Each step has a deadline, and the run ends within [`LONGEST`]; one role's failure doesn't keep
+//!   the other from being examined.
+//! - The way to a server is `serve`'s own: the same dial, TLS and login, the same rule of which
+//!   replica is usable.
+//! - Nothing found holds a password.
+//!
+//! Non-goals: judging the load, or watching. It looks once.
+
+mod certificate;
+mod connect;
+mod info;
+mod process;
+mod report;
+mod rights;
+mod server;
+mod session;
+mod side;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::time::Instant;
+
+pub use report::{Finding, Format, Report, Role, Status};
+pub use rights::Uses;
+
+use crate::net::endpoint::{Endpoint, Password, SetOptions};
+use crate::net::{LOOKUP_THREADS, Resolver, listen};
+use crate::store::ReadRole;
+use crate::worker::granted_workers;
+use report::Verdict;
+use side::Side;
+
+/// The whole run takes no longer, whatever hangs and whatever deadlines are given.
+pub const LONGEST: Duration = Duration::from_secs(25);
+
+/// What to check: options of `serve`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub read: SetOptions,
+    pub write: SetOptions,
+    pub read_role: ReadRole,
+    pub request_timeout: Duration,
+    /// `None`: one per core granted.
+    pub workers: Option<NonZeroUsize>,
+    pub uses: Uses,
+    /// The age from which on reads are refused; `None`: none.
+    pub max_stale: Option<Duration>,
+    /// What reading the flags warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Checks everything.
+///
+/// # Errors
+/// The system refuses an event loop; what is wrong elsewhere is in the report.
+pub fn run(options: &Options) -> io::Result<Report> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOOKUP_THREADS)
+        .build()?;
+    let resolver = Resolver::new(runtime.handle().clone());
+    let report = runtime.block_on(examine(options, &resolver));
+    // A lookup that hangs must not hold the exit up.
+    runtime.shutdown_background();
+    Ok(report)
+}
+
+async fn examine(options: &Options, resolver: &Resolver) -> Report {
+    let (workers, why) = granted_workers(options.workers);
+    let end = Instant::now() + LONGEST;
+    let side = |role, prefix, set| Side {
+        role,
+        prefix,
+        set,
+        read_role: options.read_role,
+        uses: options.uses,
+        max_stale: options.max_stale,
+        request_timeout: options.request_timeout,
+        workers: workers.get(),
+        resolver,
+        end,
+    };
+    let read = side(Role::Read, "--read-redis", &options.read);
+    let write = side(Role::Write, "--write-redis", &options.write);
+    let (mut report, mut of_write) = (Report::default(), Report::default());
+    // At the same time: what hangs for one doesn't use up the other's time.
+    let (read, write) = tokio::join!(read.examine(&mut report), write.examine(&mut of_write));
+    report.findings.append(&mut of_write.findings);
+    if let (Some(read), Some(write)) = (&read, &write) {
+        report.add(Role::Both, "pair", server::pair(read, write));
+    } else if options.read.endpoint.address == options.write.endpoint.address {
+        let found = "read and write side have the same address: reads are as far away as writes";
+        let cure = "read from a replica beside each pod (--read-redis-addr)";
+        report.add(Role::Both, "pair", Verdict::warn(found, cure));
+    }
+    of_process(options, workers.get(), why, &mut report);
+    report
+}
+
+fn of_process(options: &Options, workers: usize, why: &str, report: &mut Report) {
+    let mut add = |name, verdict| report.add(Role::Process, name, verdict);
+    for warning in &options.warnings {
+        add("flags", Verdict::warn(warning, "change the flag it names"));
+    }
+    add("cores", process::cores(workers, why, process::quota()));
+    add("files", process::files(process::file_limit()));
+    add(
+        "backlog",
+        process::backlog(listen::BACKLOG, process::somaxconn()),
+    );
+    for (prefix, set) in [
+        ("--read-redis", &options.read),
+        ("--write-redis", &options.write),
+    ] {
+        let Endpoint { password, tls, .. } = &set.endpoint;
+        let mut file = |name, path: Option<&std::path::PathBuf>, secret| {
+            if let Some(path) = path {
+                let flag = format!("{prefix}-{name}");
+                add("file", process::file(&flag, path, secret));
+            }
+        };
+        if let Password::File(path) = password {
+            file("pass-file", Some(path), true);
+        }
+        if let Some(tls) = tls {
+            file("ca-file", tls.ca_file.as_ref(), false);
+            file("cert-file", tls.cert_file.as_ref(), false);
+            file("key-file", tls.key_file.as_ref(), true);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The table of subcommands: which groups of flags each takes.
+
+use super::flags::{
+    ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOCAL, LOG, PROCESS,
+    READ_REDIS, READS, REDIS, WRITE_REDIS, WRITES,
+};
+
+/// A subcommand's name, what it is, and its flags.
+pub(super) struct Subcommand {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub groups: &'static [&'static Group],
+}
+
+const SERVE: &[&Group] = &[
+    &LISTEN,
+    &REDIS,
+    &READ_REDIS,
+    &WRITE_REDIS,
+    &READS,
+    &WRITES,
+    &ACCESS,
+    &LIMITS,
+    &CLIENTS,
+    &PROCESS,
+    &LOG,
+];
+
+pub(super) const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "serve",
+        about: "The API: reads from the replica beside it, writes to the master",
+        groups: SERVE,
+    },
+    Subcommand {
+        name: "helloworld",
+        about: "The same server returning a constant: the ceiling to compare `serve` with",
+        groups: &[&HELLO_LISTEN, &CLIENTS, &PROCESS, &LOG],
+    },
+    Subcommand {
+        name: "check",
+        about: "Connects as `serve` would with the same flags, and says what is wrong and its cure",
+        // Its own, and all of `serve`.
+        groups: &[
+            &CHECK,
+            &LISTEN,
+            &REDIS,
+            &READ_REDIS,
+            &WRITE_REDIS,
+            &READS,
+            &WRITES,
+            &ACCESS,
+            &LIMITS,
+            &CLIENTS,
+            &PROCESS,
+            &LOG,
+        ],
+    },
+    Subcommand {
+        name: "local",
+        about: "The whole rig on this machine: TLS master, replica and API, as real processes",
+        groups: &[&LOCAL, &LOG],
+    },
+];
+
+impl Subcommand {
+    /// The flag of that name, if this subcommand has it.
+    pub fn flag(&self, name: &str) -> Option<&'static Flag> {
+        self.groups
+            .iter()
+            .flat_map(|group| group.flags)
+            .find(|flag| flag.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_with;
+
+    #[test]
+    fn every_subcommand_starts_without_flags() {
+        for subcommand in SUBCOMMANDS {
+            let args = ["redis-api", subcommand.name].map(Into::into).into_iter();
+            assert!(parse_with(args, &|_| None).is_ok(), "{}", subcommand.name);
+        }
+    }
+
+    #[test]
+    fn check_takes_all_that_serve_takes() {
+        let find = |name| SUBCOMMANDS.iter().find(|known| known.name == name);
+        let (serve, check) = (find("serve").unwrap(), find("check").unwrap());
+        for flag in serve.groups.iter().flat_map(|group| group.flags) {
+            assert!(check.flag(flag.name).is_some(), "{}", flag.name);
+        }
+    }
+}
