@@ -20,7 +20,9 @@ pub fn is_valid<B>(request: &Request<B>) -> bool {
 /// Whether these are characters of a host and a port: RFC 3986, section 3.2.2. There is no user in
 /// it, no path and no list.
 fn has_form(host: &[u8]) -> bool {
-    host.iter().all(|byte| ALLOWED[usize::from(*byte)])
+    // Without a way out, which would be a branch for each byte of what is nearly always right.
+    host.iter()
+        .fold(true, |fits, byte| fits & ALLOWED[usize::from(*byte)])
 }
 
 /// By their value: one load for each byte, since every request passes here.

@@ -97,7 +97,7 @@ impl Bystander {
         };
         let during = |(asked, _): &&(Instant, Duration)| *asked >= self.attacked;
         let (during, before): (Vec<_>, Vec<_>) = took.iter().partition(during);
-        assert!(before.len() > 10 && during.len() > 10, "{}", took.len());
+        assert!(before.len() > 5 && during.len() > 5, "{}", took.len());
         println!(
             "{attack}: the bystander's p99 is {:?} of {} before and {:?} of {} during it",
             p99(&before),
@@ -360,7 +360,9 @@ fn heads_over_16_kib_are_answered_431_and_closed() {
     let mut connection = open(&api);
     send(&mut connection, head(16 * 1024 - 64).as_bytes());
     check_answer(&mut connection);
-    for filler in [16 * 1024, 60_000, 200_000].repeat(100) {
+    let since = Instant::now();
+    let fillers = [16 * 1024, 60_000, 200_000].into_iter().cycle();
+    for filler in fillers.take_while(|_| since.elapsed() < CALM) {
         let mut connection = open(&api);
         // It may be closed before all of it is sent.
         let _ = connection.send_raw(head(filler).as_bytes());
