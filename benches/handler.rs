@@ -23,7 +23,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use mimalloc::MiMalloc;
 use redis_api::http::guard::Guard;
 use redis_api::http::hello::Hello;
-use redis_api::http::server::{Server, Service, Timeouts};
+use redis_api::http::server::{Limits, Server, Service, Timeouts};
 use redis_api::http::service::{self, Api};
 use redis_api::store::{ReadMode, WriteOptions, Writes};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
@@ -52,11 +52,11 @@ impl Clients {
         connections: usize,
         body: &[u8],
     ) -> Self {
-        let timeouts = Timeouts {
-            request: TIMEOUT,
-            linger: TIMEOUT,
+        let limits = Limits {
+            timeouts: Timeouts::new(TIMEOUT, TIMEOUT),
+            max_requests: usize::MAX,
         };
-        let server = Server::new(service, timeouts, worker.turn.clone());
+        let server = Server::new(service, limits, worker.turn.clone());
         spawn_local(server.clone().sweep());
         let connections = (0..connections).map(|_| {
             let (near, far) = pipe();

@@ -22,6 +22,7 @@
 //! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
 //! | [`local`] | the rig on one machine, as processes | `config` |
+//! | [`log`] | one line an event on stderr; used by `main` only | nothing |
 //! | [`config`] | flags and environment to options | all |
 //!
 //! # Invariants
@@ -44,6 +45,7 @@ pub mod config;
 pub mod conn;
 pub mod http;
 pub mod local;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod resp;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
@@ -10,7 +10,8 @@ use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
 use redis_api::http::guard::Guard;
 use redis_api::http::service;
 use redis_api::local;
-use redis_api::store::{ReadOptions, WriteOptions};
+use redis_api::log::{self, Format};
+use redis_api::store::{ReadMode, ReadOptions, WriteOptions};
 use redis_api::worker::{self, ApiOptions, Port};
 
 #[global_allocator]
@@ -37,21 +38,14 @@ fn main() -> ExitCode {
             return ExitCode::from(exit.status);
         }
     };
-    log_to_stderr();
+    // Until the end, where it says what it has held back.
+    let _log = log::start(command.log());
+    tracing::info!("redis-api {}", env!("CARGO_PKG_VERSION"));
     match command {
         Command::Serve(options) => finish(serve(*options)),
         Command::HelloWorld(options) => finish(hello(&options)),
         Command::Local(options) => finish(rig(options)),
     }
-}
-
-/// One line an event, on stderr.
-fn log_to_stderr() {
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 fn finish<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
@@ -64,7 +58,27 @@ fn finish<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
+/// What counts, after flags, variables and defaults; without the secrets.
+fn log_configuration(options: &Serve) {
+    let workers = options.workers.map(|workers| workers.to_string());
+    tracing::info!(
+        read = %options.read.endpoint.address,
+        read_tls = options.read.endpoint.tls.is_some(),
+        read_mode = match options.read_mode {
+            ReadMode::Batch => "batch",
+            ReadMode::Direct => "direct",
+        },
+        write = %options.write.endpoint.address,
+        write_tls = options.write.endpoint.tls.is_some(),
+        listen = %options.listen,
+        admin_listen = %options.admin_listen,
+        workers = workers.as_deref().unwrap_or("auto"),
+        "configuration"
+    );
+}
+
 fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
+    log_configuration(&options);
     for warning in &options.warnings {
         tracing::warn!("{warning}");
     }
@@ -80,10 +94,12 @@ fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
         workers: options.workers,
         pin: options.pin,
         request_timeout: options.request_timeout,
+        clients: options.clients,
         drain_delay: options.drain_delay,
         drain_timeout: options.drain_timeout,
+        drain_unready: options.drain_unready,
         redis_wait: options.redis_wait,
-        redis: true,
+        redis_connections: options.read.connections + options.write.connections,
     };
     let api = ApiOptions {
         reads: ReadOptions {
@@ -120,10 +136,12 @@ fn hello(options: &HelloWorld) -> Result<(), worker::Error> {
         workers: options.workers,
         pin: options.pin,
         request_timeout: worker::HELLO_TIMEOUT,
+        clients: options.clients,
         drain_delay: options.drain_delay,
         drain_timeout: options.drain_timeout,
+        drain_unready: options.drain_unready,
         redis_wait: None,
-        redis: false,
+        redis_connections: 0,
     };
     worker::run(&process, worker::hello)
 }
@@ -132,10 +150,19 @@ fn rig(options: Local) -> Result<(), local::Error> {
     let workers = options
         .workers
         .map(|workers| format!("--workers={workers}"));
+    let format = match options.log.format {
+        Format::Text => "text",
+        Format::Json => "json",
+    };
+    let level = options.log.level.to_string();
+    let log = [
+        format!("--log-format={format}"),
+        format!("--log-level={level}"),
+    ];
     local::run(local::Options {
         listen: options.listen,
         admin_listen: options.admin_listen,
         redis_server: options.redis_server,
-        serve_args: workers.into_iter().collect(),
+        serve_args: workers.into_iter().chain(log).collect(),
     })
 }

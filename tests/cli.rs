@@ -211,6 +211,15 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "pin",
         "drain-delay",
         "drain-timeout",
+        "drain-unready",
+        "header-timeout",
+        "idle-timeout",
+        "write-timeout",
+        "max-connection-age",
+        "max-requests",
+        "max-connections",
+        "log-format",
+        "log-level",
     ] {
         check(&help, name, &name.to_uppercase().replace('-', "_"));
     }
@@ -223,7 +232,9 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "Writes:",
         "Access:",
         "Limits:",
+        "Clients:",
         "Process:",
+        "Log:",
     ] {
         assert!(
             help.lines().any(|line| line == heading),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis_api::metrics::{self, RoleOf, Side};
 use redis_api::net::endpoint::{Address, Endpoint, Password, SetOptions};
-use redis_api::net::{Driver, Owner, Resolver, Set};
+use redis_api::net::{Credentials, Driver, Owner, Resolver, Set};
 use redis_api::store::{ReadMode, ReadOptions, ReadRole, Reads};
 use redis_api::turn::Turn;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -67,6 +67,7 @@ impl Worker {
             resolver: Resolver::new(tokio::runtime::Handle::current()),
             turn,
             metrics: role.clone(),
+            credentials: Rc::new(Credentials::new("read", role.clone())),
             random: fastrand::Rng::with_seed(1),
         };
         let (near, far) = pipe();

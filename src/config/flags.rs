@@ -400,6 +400,57 @@ const LIMITS: Group = Group {
     ],
 };
 
+const CLIENTS: Group = Group {
+    heading: "Clients",
+    flags: &[
+        flag(
+            "header-timeout",
+            "DURATION",
+            Some("5s"),
+            "A request's head that takes longer ends its connection; 0s: never",
+            "A head is one packet, so only a lost one sent again takes a second.",
+        ),
+        flag(
+            "idle-timeout",
+            "DURATION",
+            Some("120s"),
+            "A connection without a request for this long is closed; 0s: never",
+            "Longer than most clients and proxies keep theirs (60 to 90 s), so that they close \
+             first and none sends a request into a closing connection.",
+        ),
+        flag(
+            "write-timeout",
+            "DURATION",
+            Some("10s"),
+            "A client that takes nothing of its answers for this long is cut off; 0s: never",
+            "Outlasts some lost packets in a row. Until then it holds some 200 KiB at most.",
+        ),
+        flag(
+            "max-connection-age",
+            "DURATION",
+            Some("0s"),
+            "Past this age the next answer says Connection: close; 0s: never",
+            "Lets new pods get their share of keep-alive clients after a scale-up. Each connection \
+             differs by up to a tenth; an idle one is never closed for its age.",
+        ),
+        flag(
+            "max-requests",
+            "N",
+            Some("16384"),
+            "Requests in hand at the same time, per worker; more are refused with 503",
+            "About what a worker answers in a sixth of a second: more would run out of time.",
+        ),
+        flag(
+            "max-connections",
+            "N",
+            None,
+            "Client connections of the process; more wait in the kernel's backlog",
+            "Default: the hard limit on file descriptors (ulimit -Hn), less some for Redis, the \
+             admin port and files. An idle connection takes about 20 KiB of memory.",
+        ),
+    ],
+};
+
 const WORKERS: Flag = flag(
     "workers",
     "N",
@@ -431,7 +482,36 @@ const PROCESS: Group = Group {
             "DURATION",
             Some("10s"),
             "After that, let requests in flight finish this long",
-            "With the delay it must fit in the orchestrator's grace period (Kubernetes: 30 s).",
+            "With the delay it must fit in the orchestrator's grace period (Kubernetes: 30 s). A \
+             second signal ends it at once, with exit status 1, since requests may be lost.",
+        ),
+        flag(
+            "drain-unready",
+            "",
+            None,
+            "After SIGTERM, /readyz is 503 at once rather than after the drain delay",
+            "For balancers that only look at the probe. Kubernetes takes an ending pod out by \
+             itself.",
+        ),
+    ],
+};
+
+const LOG: Group = Group {
+    heading: "Log",
+    flags: &[
+        flag(
+            "log-format",
+            "FORMAT",
+            Some("text"),
+            "text: lines for people; json: one object a line",
+            "Both on stderr, one line an event. Repeated events are summed up each minute.",
+        ),
+        flag(
+            "log-level",
+            "LEVEL",
+            Some("info"),
+            "The least severe level to log: error, warn, info or debug",
+            "No level logs requests.",
         ),
     ],
 };
@@ -456,18 +536,20 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
             &WRITES,
             &ACCESS,
             &LIMITS,
+            &CLIENTS,
             &PROCESS,
+            &LOG,
         ],
     },
     Subcommand {
         name: "helloworld",
         about: "The same server returning a constant: the ceiling to compare `serve` with",
-        groups: &[&HELLO_LISTEN, &PROCESS],
+        groups: &[&HELLO_LISTEN, &CLIENTS, &PROCESS, &LOG],
     },
     Subcommand {
         name: "local",
         about: "The whole rig on this machine: TLS master, replica and API, as real processes",
-        groups: &[&LOCAL],
+        groups: &[&LOCAL, &LOG],
     },
 ];
 

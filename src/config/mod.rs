@@ -12,11 +12,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use self::values::{Environment, Origin, Values};
 use crate::http::guard;
+use crate::log;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
-use crate::worker::FallbackOptions;
+use crate::worker::{ClientLimits, FallbackOptions};
 
 mod access;
 mod address;
@@ -39,6 +42,17 @@ pub enum Command {
     HelloWorld(HelloWorld),
     /// The whole rig on this machine.
     Local(Local),
+}
+
+impl Command {
+    /// How to log.
+    pub fn log(&self) -> log::Options {
+        match self {
+            Command::Serve(options) => options.log,
+            Command::HelloWorld(options) => options.log,
+            Command::Local(options) => options.log,
+        }
+    }
 }
 
 /// Options of `serve`.
@@ -71,8 +85,11 @@ pub struct Serve {
     /// `None`: one per core granted.
     pub workers: Option<NonZeroUsize>,
     pub pin: bool,
+    pub clients: ClientLimits,
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
+    pub drain_unready: bool,
+    pub log: log::Options,
     /// What to log at start.
     pub warnings: Vec<String>,
 }
@@ -88,8 +105,11 @@ pub struct HelloWorld {
     /// `None`: one per core granted.
     pub workers: Option<NonZeroUsize>,
     pub pin: bool,
+    pub clients: ClientLimits,
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
+    pub drain_unready: bool,
+    pub log: log::Options,
 }
 
 /// Options of `local`.
@@ -105,6 +125,7 @@ pub struct Local {
     pub workers: Option<NonZeroUsize>,
     /// The server binary; `None`: the first on PATH.
     pub redis_server: Option<PathBuf>,
+    pub log: log::Options,
 }
 
 /// Reads a command line (its first item is the program's name) and the environment.
@@ -183,6 +204,7 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let fallback = degraded::fallback(values, write.as_ref());
     let (write_wait, write) = degraded::write_wait(values, write);
     let process = process(values);
+    let log = log_options(values);
 
     let ((listen, listen_defaulted), (admin_listen, admin_listen_defaulted)) =
         (listen?, admin_listen?);
@@ -205,8 +227,11 @@ fn serve(values: &mut Values<'_>) -> Option<Serve> {
         redis_wait: redis_wait?,
         workers: process.workers,
         pin: process.pin,
+        clients: process.clients,
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
+        drain_unready: process.drain_unready,
+        log: log?,
         warnings: std::mem::take(&mut values.warnings),
     })
 }
@@ -215,6 +240,7 @@ fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
     let listen = listen(values, "listen");
     let admin_listen = listen_apart(values, listen);
     let process = process(values);
+    let log = log_options(values);
     let (listen, listen_defaulted) = listen?;
     let process = process?;
     Some(HelloWorld {
@@ -223,8 +249,11 @@ fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
         admin_listen: admin_listen.map(|(address, _)| address),
         workers: process.workers,
         pin: process.pin,
+        clients: process.clients,
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
+        drain_unready: process.drain_unready,
+        log: log?,
     })
 }
 
@@ -238,6 +267,7 @@ fn local(values: &mut Values<'_>) -> Option<Local> {
     });
     let workers = workers(values);
     let redis_server = values.path("redis-server").flatten();
+    let log = log_options(values);
     Some(Local {
         listen: listen?.0,
         listen_defaulted: defaulted[0],
@@ -245,6 +275,7 @@ fn local(values: &mut Values<'_>) -> Option<Local> {
         admin_listen_defaulted: defaulted[1],
         workers,
         redis_server,
+        log: log?,
     })
 }
 
@@ -252,20 +283,71 @@ fn local(values: &mut Values<'_>) -> Option<Local> {
 struct Process {
     workers: Option<NonZeroUsize>,
     pin: bool,
+    clients: ClientLimits,
     drain_delay: Duration,
     drain_timeout: Duration,
+    drain_unready: bool,
 }
 
 fn process(values: &mut Values<'_>) -> Option<Process> {
     let workers = workers(values);
     let pin = values.boolean("pin").unwrap_or(false);
+    let clients = clients(values);
     let drain_delay = values.parsed("drain-delay", parsers::duration);
     let drain_timeout = values.parsed("drain-timeout", parsers::duration);
+    let drain_unready = values.boolean("drain-unready").unwrap_or(false);
     Some(Process {
         workers,
         pin,
+        clients: clients?,
         drain_delay: drain_delay?,
         drain_timeout: drain_timeout?,
+        drain_unready,
+    })
+}
+
+fn clients(values: &mut Values<'_>) -> Option<ClientLimits> {
+    let mut limit = |flag| values.parsed(flag, parsers::duration_or_unlimited);
+    let header_timeout = limit("header-timeout");
+    let idle_timeout = limit("idle-timeout");
+    let write_timeout = limit("write-timeout");
+    let max_connection_age = limit("max-connection-age");
+    // Bounds against typing errors: no process has so many descriptors.
+    let mut count = |flag| {
+        let count = values.parsed(flag, |text| parsers::count(text, 1..=1 << 30));
+        count.and_then(NonZeroUsize::new)
+    };
+    let max_requests = count("max-requests");
+    let max_connections = count("max-connections");
+    Some(ClientLimits {
+        header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
+        write_timeout: write_timeout?,
+        max_connection_age: max_connection_age?,
+        max_requests: max_requests?,
+        max_connections,
+    })
+}
+
+fn log_options(values: &mut Values<'_>) -> Option<log::Options> {
+    let format = choice(
+        values,
+        "log-format",
+        &[("text", log::Format::Text), ("json", log::Format::Json)],
+    );
+    let level = choice(
+        values,
+        "log-level",
+        &[
+            ("error", LevelFilter::ERROR),
+            ("warn", LevelFilter::WARN),
+            ("info", LevelFilter::INFO),
+            ("debug", LevelFilter::DEBUG),
+        ],
+    );
+    Some(log::Options {
+        format: format?,
+        level: level?,
     })
 }
 

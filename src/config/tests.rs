@@ -89,6 +89,8 @@ fn defaults() {
     assert_eq!(serve.guard.cors, Cors::Any);
     // Open writes on every address.
     assert_eq!(serve.warnings.len(), 1, "{:?}", serve.warnings);
+    assert_eq!(serve.log.format, log::Format::Text);
+    assert_eq!(serve.log.level, LevelFilter::INFO);
 }
 
 #[test]
@@ -111,6 +113,8 @@ fn every_flag_reaches_its_option() {
             "--pin",
             "--drain-delay=0s",
             "--drain-timeout=6s",
+            "--log-format=json",
+            "--log-level=debug",
         ],
         &[],
     );
@@ -139,6 +143,8 @@ fn every_flag_reaches_its_option() {
         (serve.drain_delay, serve.drain_timeout),
         (Duration::ZERO, Duration::from_secs(6))
     );
+    let log = (serve.log.format, serve.log.level);
+    assert_eq!(log, (log::Format::Json, LevelFilter::DEBUG));
 }
 
 #[test]

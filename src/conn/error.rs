@@ -13,6 +13,8 @@ pub enum Error {
     Closed,
     /// Reading or writing failed; the operating system's words.
     Io(String),
+    /// TLS ended before login was done, such as by a server that refuses our certificate; in words.
+    Tls(String),
     /// Bytes that are no RESP, or beyond our limits.
     Malformed(DecodeError),
     /// A reply while none was awaited, with its text if it was an error.
@@ -36,7 +38,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Closed => f.write_str("the server closed the connection"),
-            Error::Io(text) => f.write_str(text),
+            Error::Io(text) | Error::Tls(text) => f.write_str(text),
             Error::Malformed(error) => {
                 write!(f, "malformed reply: {error}; is this a Redis server?")
             }

@@ -93,7 +93,7 @@ impl Handshake {
             // A name is a courtesy to whoever reads CLIENT LIST: a server without it serves as
             // well.
             (Step::SetName, Reply::Error(_)) => Ok(self.select(out)),
-            (_, Reply::Error(text)) => Err(refused(text)),
+            (_, Reply::Error(text)) => Err(self.refused(text)),
             (Step::Hello, Reply::Map(_) | Reply::Array(_)) => Ok(self.select(out)),
             (Step::Hello, _) => Err(Error::LoginConfused("the answer to HELLO is no map")),
             (Step::Auth, Reply::Simple(b"OK")) => Ok(self.set_name(out)),
@@ -102,6 +102,21 @@ impl Handshake {
             (Step::Auth | Step::SetName | Step::Select, _) => Err(Error::LoginConfused(
                 "the answer to a login command is not OK",
             )),
+        }
+    }
+
+    /// The refusal in the server's words, but for the password: one that doesn't know a command
+    /// repeats what came behind it, to a length of its own.
+    fn refused(&self, text: &[u8]) -> Error {
+        let words = String::from_utf8_lossy(text);
+        let words = words.split(", with args").next().unwrap_or_default();
+        let words = match self.login.password.as_deref() {
+            None | Some("") => words.to_owned(),
+            Some(password) => words.replace(password, "…"),
+        };
+        Error::Login {
+            kind: ErrorKind::of(text),
+            text: super::printable(words.as_bytes()),
         }
     }
 
@@ -154,13 +169,6 @@ fn lacks_hello(text: &[u8]) -> bool {
             .windows(b"hello".len())
             .any(|window| window == b"hello"),
         _ => false,
-    }
-}
-
-fn refused(text: &[u8]) -> Error {
-    Error::Login {
-        kind: ErrorKind::of(text),
-        text: super::printable(text),
     }
 }
 
@@ -275,6 +283,24 @@ mod tests {
         ));
         let (_, end) = play(login(None, None, 0), &[no_hello, Reply::Error(b"ERR no")]);
         assert_eq!(end, Ok(Some(2)));
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_the_password() {
+        #[track_caller]
+        fn check(words: &'static [u8], expected: &str) {
+            let replies = [Reply::Error(b"NOPROTO x"), Reply::Error(words)];
+            let (_, end) = play(login(Some("u"), Some("geheim"), 0), &replies);
+            let Err(Error::Login { text, .. }) = end else {
+                panic!("{end:?}");
+            };
+            assert_eq!(text, expected);
+        }
+        check(
+            b"ERR unknown command 'AUTH', with args beginning with: 'u' 'gehei",
+            "ERR unknown command 'AUTH'",
+        );
+        check(b"ERR who is u with geheim?", "ERR who is u with …?");
     }
 
     #[test]

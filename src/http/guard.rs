@@ -42,7 +42,7 @@ pub struct Guard {
 
 /// Why a write is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denial {
     /// Nobody may write.
     ReadOnly,
     /// The token is missing, wrong, or there twice.
@@ -80,12 +80,12 @@ impl Guard {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn may_write(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn may_write(&self, headers: &HeaderMap) -> Result<(), Denial> {
         if self.read_only {
-            return Err(Refusal::ReadOnly);
+            return Err(Denial::ReadOnly);
         }
         match &self.token {
-            Some(token) if !token.is_in(headers) => Err(Refusal::Token),
+            Some(token) if !token.is_in(headers) => Err(Denial::Token),
             _ => Ok(()),
         }
     }
@@ -197,6 +197,6 @@ mod tests {
             ..Options::default()
         })
         .expect("there is no file to read");
-        assert_eq!(guard.may_write(&HeaderMap::new()), Err(Refusal::ReadOnly));
+        assert_eq!(guard.may_write(&HeaderMap::new()), Err(Denial::ReadOnly));
     }
 }

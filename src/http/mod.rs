@@ -6,6 +6,7 @@ mod age;
 pub mod cors;
 pub mod guard;
 pub mod hello;
+mod host;
 mod posted;
 mod reply;
 mod route;

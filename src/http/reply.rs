@@ -125,6 +125,16 @@ impl Reply {
         Reply::new(StatusCode::UNAUTHORIZED, body, Extra::Challenge)
     }
 
+    /// `503`: too many requests are in hand.
+    pub fn too_busy(outcome: Option<WriteOutcome>) -> Self {
+        let error = "too many requests are in hand already";
+        Reply::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error_body(error, outcome),
+            Extra::RetryAfter,
+        )
+    }
+
     /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted
     /// either.
     pub fn bad_request(error: &str) -> Self {

@@ -13,16 +13,17 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Request, Response};
 
 use super::age::AgeHeader;
-use super::guard::{Guard, Refusal};
+use super::guard::{Denial, Guard};
+use super::host;
 use super::posted;
 use super::reply::{Methods, Reply};
 use super::route::{self, Route};
-use super::server::{Body, Entry, Service, State};
+use super::server::{Body, Entry, Refusal, Service, State};
 use crate::metrics::{self, WriteOutcome};
 use crate::store::{
     CURRENT, Found, Progress, Read, ReadError, Reads, WriteError, Writes, shortest,
@@ -76,8 +77,9 @@ impl Api {
 
     /// Every request but a plain `GET /`; with its header map, to be used again.
     fn start(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> (Work, HeaderMap) {
-        if !has_one_host(&request) {
-            let reply = Reply::bad_request("a request must have one Host header");
+        if !host::is_valid(&request) {
+            let reply =
+                Reply::bad_request("a request must have one Host header, with a host in it");
             return (Work::done(reply), HeaderMap::new());
         }
         let (parts, body) = request.into_parts();
@@ -98,19 +100,19 @@ impl Api {
             _ if !guard.serves(route.field().as_bytes()) => Work::done(Reply::not_found()),
             Method::POST => match guard.may_write(&parts.headers) {
                 Ok(()) => self.post(route, body, entry),
-                Err(refusal) => self.refuse(refusal),
+                Err(denial) => self.deny(denial),
             },
             Method::OPTIONS => Work::done(Reply::preflight(methods)),
             _ => Work::done(Reply::method_not_allowed(methods, None)),
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Work {
+    fn deny(&self, denial: Denial) -> Work {
         let outcome = WriteOutcome::NotSent;
         self.0.metrics.write_failed(outcome);
-        Work::done(match refusal {
-            Refusal::ReadOnly => Reply::method_not_allowed(Methods::ReadOnly, Some(outcome)),
-            Refusal::Token => Reply::unauthorized(),
+        Work::done(match denial {
+            Denial::ReadOnly => Reply::method_not_allowed(Methods::ReadOnly, Some(outcome)),
+            Denial::Token => Reply::unauthorized(),
         })
     }
 
@@ -181,7 +183,9 @@ impl Api {
         let limit = self.0.options.request_timeout;
         match work {
             Work::Post(_, stage) => match stage.get() {
-                Stage::Body => Reply::body_timeout(limit),
+                Stage::Body => {
+                    self.write_reply((Reply::body_timeout(limit), WriteOutcome::NotSent))
+                }
                 Stage::Write(progress) => {
                     let trouble = self.0.writes.trouble();
                     self.write_reply(Reply::write_timeout(limit, progress, &trouble))
@@ -202,7 +206,7 @@ impl Service for Api {
             && uri.path() == "/"
             && uri.query().is_none()
             && self.0.serves_current
-            && has_one_host(&request);
+            && host::is_valid(&request);
         let origin = self.0.options.guard.cors().position(request.headers());
         // Now rather than with the response: names and values are slices of hyper's read buffer,
         // which it can use again once the last of them is gone.
@@ -220,6 +224,31 @@ impl Service for Api {
             method,
             headers,
             origin,
+        }
+    }
+
+    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, why: Refusal) -> Answering {
+        let method = metrics::Method::of(request.method());
+        let outcome = (method == metrics::Method::Post).then_some(WriteOutcome::NotSent);
+        if let Some(outcome) = outcome {
+            self.0.metrics.write_failed(outcome);
+        }
+        let reply = match why {
+            Refusal::TooBusy => {
+                self.0.metrics.shed.add(1);
+                Reply::too_busy(outcome)
+            }
+            Refusal::Coding => {
+                Reply::bad_value("the only Transfer-Encoding known here is chunked", outcome)
+            }
+        };
+        Answering {
+            api: self.clone(),
+            entry: entry.clone(),
+            work: Work::done(reply),
+            method,
+            headers: HeaderMap::new(),
+            origin: self.0.options.guard.cors().position(request.headers()),
         }
     }
 
@@ -358,16 +387,5 @@ async fn value_of(body: Incoming, limit: usize) -> Result<f64, Reply> {
             .map_err(|why| Reply::bad_value(&why, Some(WriteOutcome::NotSent))),
         Err(error) if error.is::<LengthLimitError>() => Err(Reply::too_large(limit)),
         Err(_) => Err(Reply::broken_body()),
-    }
-}
-
-/// RFC 9112, section 3.2: a request of HTTP/1.1 without a `Host`, or any with two, is answered
-/// `400`.
-fn has_one_host(request: &Request<Incoming>) -> bool {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), None) => true,
-        (None, _) => request.version() < Version::HTTP_11,
-        (Some(_), Some(_)) => false,
     }
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// Longest token, in bytes: a quarter of what a request's head may be.
@@ -67,15 +67,15 @@ impl Token {
         bearer(headers).is_some_and(|sent| is_same(sent, &self.secret.borrow()))
     }
 
-    /// Reads the file again each second; never returns. Spawn it once for the process, on a runtime
-    /// with a thread for blocking work: a file system that hangs must not stop a worker.
-    pub async fn follow(self: Arc<Self>) {
+    /// Reads the file again each second, on `pool`, since a file system that hangs must not stop a
+    /// worker; never returns. Spawn it once for the process.
+    pub async fn follow(self: Arc<Self>, pool: Handle) {
         let mut failing = false;
         loop {
             sleep(READ_EVERY).await;
             let path = self.path.clone();
             // An error here is the runtime's end.
-            if let Ok(outcome) = spawn_blocking(move || read(&path)).await {
+            if let Ok(outcome) = pool.spawn_blocking(move || read(&path)).await {
                 self.take(outcome, &mut failing);
             }
         }

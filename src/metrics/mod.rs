@@ -202,8 +202,6 @@ pub struct Worker {
     pub fallback_reads: Cell,
     /// Client connections that are open (a gauge).
     pub http_connections: Cell,
-    /// Failed accepts, such as those for want of file descriptors.
-    pub accept_errors: Cell,
     /// Written only when it changes and read only by probes: a lock costs nothing there.
     read_trouble: Mutex<Option<String>>,
 }
@@ -222,7 +220,6 @@ impl Default for Worker {
             not_initialised: Cell::default(),
             fallback_reads: Cell::default(),
             http_connections: Cell::default(),
-            accept_errors: Cell::default(),
             read_trouble: Mutex::new(None),
         }
     }
@@ -299,11 +296,22 @@ impl RoleOf {
     }
 }
 
+/// What the task that accepts clients counts. Its own, for it is not one of the workers.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Acceptor {
+    /// Failed accepts, such as those for want of file descriptors.
+    pub errors: Cell,
+    /// How often accepting waited for one of the open connections to end.
+    pub pauses: Cell,
+}
+
 /// The tables of all workers of the process.
 #[derive(Debug)]
 pub struct Registry {
     /// One table per worker, by its number.
     pub workers: Vec<Arc<Worker>>,
+    pub acceptor: Arc<Acceptor>,
     /// Whether the workers talk to Redis; the families about Redis are left out otherwise.
     pub redis: bool,
 }
@@ -321,6 +329,7 @@ impl Registry {
         };
         Registry {
             workers: (0..workers).map(table).collect(),
+            acceptor: Arc::default(),
             redis,
         }
     }

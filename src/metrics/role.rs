@@ -33,7 +33,7 @@ pub enum ErrorLabel {
     Other,
     /// No connection: name resolution, or refused.
     Connect,
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, or the server refused our certificate after it.
     Tls,
     /// Connecting or logging in took too long.
     Timeout,
@@ -120,6 +120,11 @@ pub struct Role {
     pub connects: Cell,
     /// Connections that are logged in (a gauge).
     pub connections: Cell,
+    /// When the oldest of the password and certificate files in use was last read, in seconds since
+    /// 1970. Unknown before the first, and without such files.
+    pub credentials_read: Reading,
+    /// 1 while such a file is unusable and its last good content stays in use (a gauge).
+    pub credentials_stale: Cell,
     /// CPU time that the server itself has used, user and system, in microseconds, as `INFO` says
     /// it. 0 while it has not said so.
     pub cpu_micros: Cell,

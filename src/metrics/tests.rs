@@ -205,6 +205,7 @@ fn series_with_known_labels_start_at_zero() {
     for series in [
         "redis_api_http_connections",
         "redis_api_http_accept_errors_total",
+        "redis_api_http_accept_pauses_total",
         "redis_api_shed_total",
         "redis_api_not_initialised_total",
         "redis_api_fallback_reads_total",
@@ -213,6 +214,7 @@ fn series_with_known_labels_start_at_zero() {
         "redis_api_redis_commands_total{role=\"write\"}",
         "redis_api_redis_connects_total{role=\"write\"}",
         "redis_api_redis_connections{role=\"read\"}",
+        "redis_api_credentials_stale{role=\"write\"}",
         "redis_api_redis_errors_total{role=\"write\",kind=\"readonly\"}",
         "redis_api_http_request_duration_seconds_count",
         "redis_api_read_batch_size_bucket{le=\"+Inf\"}",
@@ -245,6 +247,10 @@ fn roles_are_told_apart() {
     registry.workers[0].read.cpu_micros.set(1_500_000);
     registry.workers[1].read.cpu_micros.set(1_750_000);
     registry.workers[1].read.connections.sub(2);
+    // The older one counts: that worker would be the one to be refused.
+    registry.workers[0].write.credentials_read.set(Some(1_700));
+    registry.workers[1].write.credentials_read.set(Some(1_600));
+    registry.workers[1].write.credentials_stale.set(1);
 
     let scrape = scrape(&registry);
     let check = |series: &str, expected: f64| {
@@ -264,6 +270,10 @@ fn roles_are_told_apart() {
     );
     check("redis_api_write_failures_total{outcome=\"unknown\"}", 2.0);
     check("redis_api_redis_cpu_seconds_total{role=\"read\"}", 1.75);
+    let read_at = "redis_api_credentials_read_timestamp_seconds";
+    check(&format!("{read_at}{{role=\"write\"}}"), 1_600.0);
+    assert_eq!(scrape.get(&format!("{read_at}{{role=\"read\"}}")), None);
+    check("redis_api_credentials_stale{role=\"write\"}", 1.0);
     assert_eq!(
         scrape.get("redis_api_redis_cpu_seconds_total{role=\"write\"}"),
         None

@@ -90,7 +90,12 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
         counter(
             "redis_api_http_accept_errors_total",
             "Client connections that could not be accepted.",
-            sum(|worker| &worker.accept_errors),
+            registry.acceptor.errors.get() as f64,
+        ),
+        counter(
+            "redis_api_http_accept_pauses_total",
+            "Times that accepting waited, since as many connections as allowed were open.",
+            registry.acceptor.pauses.get() as f64,
         ),
         counter(
             "redis_api_shed_total",
@@ -165,6 +170,15 @@ fn redis(registry: &Registry) -> Vec<MetricFamily> {
             MetricType::GAUGE,
             |role| &role.connections,
         ),
+        credentials_read(registry),
+        by_role(
+            registry,
+            "redis_api_credentials_stale",
+            "Workers that go on with the last good password or certificate files, since newer ones \
+             are unusable.",
+            MetricType::GAUGE,
+            |role| &role.credentials_stale,
+        ),
         redis_cpu(registry),
         histogram(
             "redis_api_read_batch_size",
@@ -223,6 +237,23 @@ fn errors(registry: &Registry) -> MetricFamily {
         help,
         MetricType::COUNTER,
         metrics,
+    )
+}
+
+/// A point in time rather than an age: it needs no clock here, and `time()` minus it is the age.
+fn credentials_read(registry: &Registry) -> MetricFamily {
+    let metric = |(role, of): (&str, RoleOf)| {
+        let times = registry
+            .workers
+            .iter()
+            .filter_map(|worker| of(worker).credentials_read.get());
+        Some(gauge_value(&[("role", role)], times.min()? as f64))
+    };
+    family(
+        "redis_api_credentials_read_timestamp_seconds",
+        "When the oldest password, CA or certificate file in use was last read, as Unix time.",
+        MetricType::GAUGE,
+        ROLES.into_iter().filter_map(metric).collect(),
     )
 }
 

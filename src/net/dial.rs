@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::endpoint::{Address, Endpoint, Password, TlsOptions};
+use super::credentials::{Material, TlsMaterial};
+use super::endpoint::{Address, Endpoint, Secret, TlsOptions};
 use super::resolve::Resolver;
 use super::tls;
 use crate::conn::Login;
@@ -76,32 +77,18 @@ impl fmt::Display for DialError {
 
 impl std::error::Error for DialError {}
 
-/// What to log in with, read now, so that a rotated password file counts from the next connect on.
-///
-/// # Errors
-/// The password file can't be read.
-pub fn login(endpoint: &Endpoint, client_name: &str) -> Result<Login, DialError> {
-    let password = match &endpoint.password {
-        Password::None => None,
-        Password::Given(secret) => Some(secret.reveal().to_owned()),
-        Password::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| DialError::Secret {
-                path: path.clone(),
-                error,
-            })?;
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            Some(text.strip_suffix('\r').unwrap_or(text).to_owned()).filter(|text| !text.is_empty())
-        }
-    };
-    Ok(Login {
+/// What to log in with.
+pub fn login(endpoint: &Endpoint, password: Option<&Secret>, client_name: &str) -> Login {
+    Login {
         username: endpoint.username.clone(),
-        password,
+        password: password.map(|secret| secret.reveal().to_owned()),
         client_name: client_name.to_owned(),
         database: endpoint.database,
-    })
+    }
 }
 
-/// Connects to the endpoint by `deadline`, trying every address of its name.
+/// Connects to the endpoint by `deadline`, trying every address of its name. `material` is that of
+/// the endpoint.
 ///
 /// # Errors
 /// See [`DialError`].
@@ -110,6 +97,7 @@ pub fn login(endpoint: &Endpoint, client_name: &str) -> Result<Login, DialError>
 /// Dropping it closes whatever was opened.
 pub async fn dial(
     endpoint: &Endpoint,
+    material: &Material,
     resolver: &Resolver,
     deadline: Instant,
 ) -> Result<Stream, DialError> {
@@ -117,9 +105,12 @@ pub async fn dial(
         Address::Unix(path) => dial_unix(path, deadline).await,
         Address::Tcp { host, port } => {
             let tcp = dial_tcp(host, *port, resolver, deadline).await?;
-            match &endpoint.tls {
-                None => Ok(Box::new(tcp)),
-                Some(options) => dial_tls(tcp, host, options, deadline).await,
+            match (&endpoint.tls, &material.tls) {
+                (Some(options), Some(material)) => {
+                    dial_tls(tcp, host, options, material, deadline).await
+                }
+                (Some(_), None) => Err(DialError::Tls("TLS: no CA is known".to_owned())),
+                (None, _) => Ok(Box::new(tcp)),
             }
         }
     }
@@ -203,10 +194,11 @@ async fn dial_tls(
     tcp: TcpStream,
     host: &str,
     options: &TlsOptions,
+    material: &TlsMaterial,
     deadline: Instant,
 ) -> Result<Stream, DialError> {
-    let (connector, name) =
-        tls::connector(options, host).map_err(|error| DialError::Tls(format!("TLS: {error}")))?;
+    let (connector, name) = tls::connector(material, options, host)
+        .map_err(|error| DialError::Tls(format!("TLS: {error}")))?;
     let handshake = timeout_at(deadline, connector.connect(name, tcp)).await;
     match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => Ok(Box::new(stream)),

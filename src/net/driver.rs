@@ -9,11 +9,12 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::credentials::Credentials;
 use super::dial::{self, DialError, Stream};
 use super::endpoint::{Address, Endpoint, SetOptions};
 use super::link::{Link, Owner};
@@ -57,6 +58,8 @@ pub struct Driver {
     pub resolver: Resolver,
     pub turn: Rc<Turn>,
     pub metrics: metrics::RoleOf,
+    /// Shared by the drivers of a set.
+    pub credentials: Rc<Credentials>,
     pub random: fastrand::Rng,
 }
 
@@ -71,18 +74,18 @@ impl Driver {
         let mut failures = 0;
         loop {
             let started = Instant::now();
-            let why = self.once(&link, &owner).await;
-            failures = if started.elapsed() >= SETTLED {
-                0
-            } else {
-                failures + 1
-            };
+            let Ended { why, logged_in } = self.once(&link, &owner).await;
+            failures = failures_after(failures, logged_in, started.elapsed());
             let wait = backoff::full_jitter(failures, cap, self.random.f64());
             let address = &self.options.endpoint.address;
+            let wait_ms = wait.as_millis() as u64;
             tracing::warn!(
-                "{} {address}: {why}; next attempt in {} ms",
+                role = self.role,
+                %address,
+                error = %why,
+                wait_ms,
+                "{} {address}: {why}; next attempt in {wait_ms} ms",
                 self.role,
-                wait.as_millis()
             );
             owner.down(&link, &why);
             sleep(wait).await;
@@ -98,25 +101,29 @@ impl Driver {
     ) {
         let deadline = Instant::now() + self.options.connect_timeout;
         let login = conn::Login::default();
-        let why = self.connection(stream, login, deadline, &link, &owner);
-        owner.down(&link, &why.await);
+        let ended = self.connection(stream, login, deadline, &link, &owner);
+        owner.down(&link, &ended.await.why);
     }
 
-    /// One connection from dial to end; why it ended, in words.
-    async fn once<W: 'static>(&mut self, link: &Rc<Link<W>>, owner: &Rc<dyn Owner<W>>) -> String {
+    /// One connection from dial to end.
+    async fn once<W: 'static>(&mut self, link: &Rc<Link<W>>, owner: &Rc<dyn Owner<W>>) -> Ended {
         let deadline = Instant::now() + self.options.connect_timeout;
+        let address = &self.options.endpoint.address;
+        tracing::debug!(role = self.role, %address, "{} {address}: connecting", self.role);
         self.metrics.role().connects.add(1);
         match self.dial(deadline).await {
             Ok((stream, login)) => self.connection(stream, login, deadline, link, owner).await,
             Err(error) => {
                 self.metrics.role().error(failure_of_dial(&error));
-                error.to_string()
+                Ended {
+                    why: error.to_string(),
+                    logged_in: false,
+                }
             }
         }
     }
 
-    /// One connection over `stream`, from login, which must be done by `deadline`, to its end; why
-    /// it ended, in words.
+    /// One connection over `stream`, from login, which must be done by `deadline`, to its end.
     async fn connection<W: 'static>(
         &self,
         stream: Stream,
@@ -124,7 +131,7 @@ impl Driver {
         deadline: Instant,
         link: &Rc<Link<W>>,
         owner: &Rc<dyn Owner<W>>,
-    ) -> String {
+    ) -> Ended {
         let options = conn::Options {
             stall_timeout: self.options.stall_timeout,
             ping_interval: self.options.ping_interval,
@@ -146,7 +153,10 @@ impl Driver {
             }
         }
         let hint = if logged_in { "" } else { self.hint(&error) };
-        format!("{error}{hint}")
+        Ended {
+            why: format!("{error}{hint}"),
+            logged_in,
+        }
     }
 
     /// What may have to be changed where a login ended so: a port for TLS has no words in
@@ -173,18 +183,20 @@ impl Driver {
             .get_ref()
             .is_some_and(|inner| inner.is::<rustls::Error>());
         let Endpoint { address, tls, .. } = &self.options.endpoint;
-        Error::Io(match (address, tls) {
+        match (address, tls) {
             (Address::Tcp { host, .. }, Some(options)) if of_tls => {
-                tls::explain(error, host, options)
+                Error::Tls(tls::explain(error, host, options))
             }
-            _ => error.to_string(),
-        })
+            _ => Error::Io(error.to_string()),
+        }
     }
 
     async fn dial(&self, deadline: Instant) -> Result<(Stream, conn::Login), DialError> {
         let endpoint = &self.options.endpoint;
-        let login = dial::login(endpoint, &self.client_name)?;
-        Ok((dial::dial(endpoint, &self.resolver, deadline).await?, login))
+        let material = self.credentials.read(endpoint, SystemTime::now())?;
+        let login = dial::login(endpoint, material.password.as_ref(), &self.client_name);
+        let stream = dial::dial(endpoint, &material, &self.resolver, deadline).await?;
+        Ok((stream, login))
     }
 
     /// Moves bytes until the connection ends; why it did.
@@ -217,7 +229,13 @@ impl Driver {
         unflushed: &mut bool,
     ) -> Result<(), Error> {
         for _ in 0..MAX_READS {
-            write(cx, stream, link, unflushed)?;
+            if let Err(error) = write(cx, stream, link, unflushed) {
+                // The reason may be there to be read: an alert, sent before the server closed.
+                return match self.read(cx, stream, link, owner) {
+                    Err(alert @ Error::Tls(_)) => Err(alert),
+                    _ => Err(error),
+                };
+            }
             let received = self.read(cx, stream, link, owner)?;
             let beaten = self.beat(cx, link, timer.as_mut())?;
             if !received && !beaten {
@@ -301,6 +319,22 @@ impl Driver {
     }
 }
 
+/// How an attempt to connect, or the connection that it made, ended.
+struct Ended {
+    why: String,
+    logged_in: bool,
+}
+
+/// Failures in a row, after an attempt that lasted so long, connection included.
+fn failures_after(failures: u32, logged_in: bool, lasted: Duration) -> u32 {
+    // The time alone says nothing: a server that hangs costs a whole deadline at each attempt.
+    if logged_in && lasted >= SETTLED {
+        0
+    } else {
+        failures.saturating_add(1)
+    }
+}
+
 /// Gives the transport what it takes of the commands written so far.
 fn write<W>(
     cx: &mut Context<'_>,
@@ -348,11 +382,31 @@ fn failure_of_dial(error: &DialError) -> ErrorLabel {
 fn failure_of_conn(error: &Error) -> ErrorLabel {
     match error {
         Error::Closed | Error::Io(_) => ErrorLabel::Lost,
+        Error::Tls(_) => ErrorLabel::Tls,
         Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) | Error::Confused(_) => {
             ErrorLabel::Protocol
         }
         Error::Stalled(_) => ErrorLabel::Stalled,
         Error::LoginTimeout => ErrorLabel::Timeout,
         Error::Login { kind, .. } | Error::Unfit { kind, .. } => ErrorLabel::of(*kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_connection_that_stood_is_a_success() {
+        let check = |logged_in, seconds, expected| {
+            let lasted = Duration::from_secs(seconds);
+            assert_eq!(failures_after(3, logged_in, lasted), expected);
+        };
+        check(true, 2, 0);
+        check(true, 1, 4);
+        // A server that hangs: the deadline to connect, longer than it takes to count as stable.
+        check(false, 5, 4);
+        check(false, 0, 4);
+        assert_eq!(failures_after(u32::MAX, false, Duration::ZERO), u32::MAX);
     }
 }

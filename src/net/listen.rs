@@ -4,8 +4,12 @@
 //! so that a handful of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by
 //! hash: of ten connections it often gives one of two workers two.) The backlog is one queue, and
 //! nothing in it is lost when listening ends.
+//!
+//! Invariants: no more connections are open than the limit allows, but for those that wait when
+//! listening ends; while it is reached nothing is accepted, and the backlog holds the clients. No
+//! failed accept ends accepting.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -16,11 +20,13 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::metrics;
 
 /// Connections that the kernel completes before we accept them; it cuts this to
 /// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Sockets on the way to one worker. A worker that falls behind further than this makes the
 /// acceptor wait, and then the backlog holds them.
@@ -100,19 +106,28 @@ struct Accepted {
     ticket: Ticket,
 }
 
-/// Counts one open connection of a worker for as long as it lives.
-pub struct Ticket(Arc<AtomicUsize>);
+/// A place under the limit; `None` for those accepted beyond it when listening ends.
+type Place = Option<OwnedSemaphorePermit>;
+
+/// Counts one open connection of a worker, and of the process, for as long as it lives.
+pub struct Ticket {
+    open: Arc<AtomicUsize>,
+    _place: Place,
+}
 
 impl Ticket {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
+    fn new(open: &Arc<AtomicUsize>, place: Place) -> Self {
         open.fetch_add(1, Relaxed);
-        Ticket(open.clone())
+        Ticket {
+            open: open.clone(),
+            _place: place,
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -142,14 +157,14 @@ struct Targets {
     workers: Vec<Target>,
     /// Accepted, and waiting for room with a worker. Here and not in the waiting future, so that
     /// dropping that doesn't drop the client.
-    held: RefCell<Option<StdStream>>,
+    held: RefCell<Option<(StdStream, Place)>>,
 }
 
 impl Targets {
     /// # Cancel safety
     /// The socket is kept for [`hand_over_held`](Self::hand_over_held).
-    async fn hand_over(&self, stream: StdStream) {
-        self.held.replace(Some(stream));
+    async fn hand_over(&self, stream: StdStream, place: Place) {
+        self.held.replace(Some((stream, place)));
         self.hand_over_held().await;
     }
 
@@ -165,8 +180,8 @@ impl Targets {
         // Waits when the queue is full, and also when this task has done enough for one poll.
         let room = target.sockets.reserve().await;
         // There is none only when the worker is gone, which ends the process.
-        if let (Some(stream), Ok(room)) = (self.held.take(), room) {
-            let ticket = Ticket::new(&target.open);
+        if let (Some((stream, place)), Ok(room)) = (self.held.take(), room) {
+            let ticket = Ticket::new(&target.open, place);
             room.send(Accepted { stream, ticket });
         }
     }
@@ -176,11 +191,18 @@ impl Targets {
 pub struct Acceptor {
     listener: TcpListener,
     targets: Targets,
+    places: Places,
+    metrics: Arc<metrics::Acceptor>,
 }
 
 impl Acceptor {
-    /// An acceptor, and one end for each of `workers`.
-    pub fn new(listener: TcpListener, workers: usize) -> (Self, Vec<Incoming>) {
+    /// An acceptor, and one end for each of `workers`. At most `max_connections` are open at a time.
+    pub fn new(
+        listener: TcpListener,
+        workers: usize,
+        max_connections: usize,
+        metrics: Arc<metrics::Acceptor>,
+    ) -> (Self, Vec<Incoming>) {
         let pair = |_| {
             let (sockets, receiver) = mpsc::channel(HAND_OVER);
             (
@@ -192,16 +214,16 @@ impl Acceptor {
             )
         };
         let (targets, ends) = (0..workers).map(pair).unzip();
-        (
-            Acceptor {
-                listener,
-                targets: Targets {
-                    workers: targets,
-                    held: RefCell::new(None),
-                },
+        let acceptor = Acceptor {
+            listener,
+            targets: Targets {
+                workers: targets,
+                held: RefCell::new(None),
             },
-            ends,
-        )
+            places: Places::new(max_connections),
+            metrics,
+        };
+        (acceptor, ends)
     }
 
     /// Accepts until dropped. A failed accept is logged, and followed by a pause.
@@ -212,16 +234,18 @@ impl Acceptor {
         let mut failing = false;
         loop {
             self.targets.hand_over_held().await;
+            let place = self.places.take(&self.metrics).await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     failing = false;
                     if let Ok(stream) = stream.into_std() {
-                        self.targets.hand_over(stream).await;
+                        self.targets.hand_over(stream, place).await;
                     }
                 }
                 // The client left before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
+                    self.metrics.errors.add(1);
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("can't accept connections: {error}; trying on");
                     }
@@ -231,9 +255,15 @@ impl Acceptor {
         }
     }
 
-    /// Ends listening: what the backlog still holds is handed over first.
+    /// Ends listening: what the backlog still holds is handed over first, also past the limit,
+    /// since nobody else will come.
     pub async fn finish(self) {
-        let Acceptor { listener, targets } = self;
+        let Acceptor {
+            listener,
+            targets,
+            metrics,
+            ..
+        } = self;
         targets.hand_over_held().await;
         let Ok(listener) = listener.into_std() else {
             return;
@@ -241,13 +271,146 @@ impl Acceptor {
         loop {
             match listener.accept() {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
-                    targets.hand_over(stream).await;
+                    targets.hand_over(stream, None).await;
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Mostly `WouldBlock`: nobody waits any more.
-                Err(_) => return,
+                // Nobody waits any more.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    metrics.errors.add(1);
+                    tracing::warn!("clients in the backlog are lost: {error}");
+                    return;
+                }
             }
         }
+    }
+}
+
+/// The places for connections, and whether the log knows that there was none left.
+struct Places {
+    free: Arc<Semaphore>,
+    max: usize,
+    full: Cell<bool>,
+}
+
+impl Places {
+    fn new(max: usize) -> Self {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Places {
+            free: Arc::new(Semaphore::new(max)),
+            max,
+            full: Cell::new(false),
+        }
+    }
+
+    /// A place for one more connection. Waits while there is none; counts that, and says so once,
+    /// until a tenth is free again: at the limit each end of a connection makes one place, and that
+    /// is no news.
+    async fn take(&self, metrics: &metrics::Acceptor) -> Place {
+        if self.full.get() && self.free.available_permits() > self.max / 10 {
+            self.full.set(false);
+            tracing::info!(
+                "accepting again: fewer than {} connections are open",
+                self.max
+            );
+        }
+        if let Ok(place) = self.free.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        metrics.pauses.add(1);
+        if !self.full.replace(true) {
+            tracing::warn!(
+                "{} connections are open, as many as --max-connections allows: new clients wait \
+                 in the backlog",
+                self.max
+            );
+        }
+        // It is never closed, so there will be one.
+        self.free.clone().acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn acceptor(workers: usize, max: usize) -> (Acceptor, Vec<Incoming>, SocketAddr) {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (acceptor, ends) = Acceptor::new(listener, workers, max, Arc::default());
+        (acceptor, ends, address)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let limit = Duration::from_secs(20);
+        runtime
+            .block_on(async { tokio::time::timeout(limit, test).await })
+            .expect("it ends");
+    }
+
+    /// Lets `acceptor` run until `done` holds.
+    async fn accept_until(acceptor: &Acceptor, done: impl Fn() -> bool) {
+        let poll = async {
+            while !done() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            never = acceptor.run() => match never {},
+            () = poll => {}
+        }
+    }
+
+    #[test]
+    fn a_few_connections_are_spread_evenly() {
+        run(async {
+            let (acceptor, mut ends, address) = acceptor(2, 100).await;
+            let open = |worker: usize| acceptor.targets.workers[worker].open.load(Relaxed);
+            let mut clients = Vec::new();
+            for _ in 0..10 {
+                clients.push(TcpStream::connect(address).await.unwrap());
+            }
+            accept_until(&acceptor, || open(0) + open(1) == 10).await;
+            assert_eq!((open(0), open(1)), (5, 5));
+
+            // What one worker loses is what it gets next.
+            for _ in 0..4 {
+                drop(ends[0].next().await);
+            }
+            assert_eq!((open(0), open(1)), (1, 5));
+            for _ in 0..3 {
+                clients.push(TcpStream::connect(address).await.unwrap());
+            }
+            accept_until(&acceptor, || open(0) + open(1) == 9).await;
+            assert_eq!((open(0), open(1)), (4, 5));
+        });
+    }
+
+    #[test]
+    fn past_the_limit_clients_wait_in_the_backlog() {
+        run(async {
+            let (acceptor, mut ends, address) = acceptor(1, 2).await;
+            let metrics = acceptor.metrics.clone();
+            let open = || acceptor.targets.workers[0].open.load(Relaxed);
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                clients.push(TcpStream::connect(address).await.unwrap());
+            }
+            accept_until(&acceptor, || metrics.pauses.get() > 0).await;
+            assert_eq!((open(), metrics.pauses.get()), (2, 1));
+            let first = ends[0].next().await;
+            accept_until(&acceptor, || metrics.pauses.get() > 1).await;
+            assert_eq!(open(), 2, "taken over is not closed");
+            drop(first);
+            accept_until(&acceptor, || open() == 2).await;
+            assert_eq!(metrics.errors.get(), 0);
+            let (_, end) = (acceptor.finish().await, ends[0].next().await);
+            assert!(end.is_some_and(|accepted| accepted.is_ok()));
+        });
     }
 }

@@ -5,6 +5,7 @@
 //! one write; nothing here is shared between workers but the name-lookup pool. What a command or a
 //! reply means is `store`'s business.
 
+pub mod credentials;
 pub mod dial;
 mod driver;
 pub mod endpoint;
@@ -16,6 +17,7 @@ mod set;
 pub(crate) mod test;
 pub mod tls;
 
+pub use credentials::Credentials;
 pub use driver::Driver;
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};

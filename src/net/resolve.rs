@@ -32,6 +32,11 @@ impl Resolver {
         }
     }
 
+    /// The pool itself, for the other rare work that blocks.
+    pub fn pool(&self) -> &Handle {
+        &self.pool
+    }
+
     /// All addresses of a host, in the resolver's order. An IP address is its own answer.
     ///
     /// # Errors

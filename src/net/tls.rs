@@ -3,8 +3,8 @@
 //! - The certificate of the server is verified, always; there is no switch against it.
 //! - TLS 1.2 and 1.3, with the `ring` provider named here: with two providers in one build, rustls
 //!   would panic at the first connect if left to choose.
-//! - Files are read anew for each connector, so that they can be rotated; whoever dials decides
-//!   whether to go on with the last good one.
+//! - Nothing is kept here: `credentials` decides when files are read, and goes on with the last good
+//!   content of one that is broken.
 //!
 //! Not here: the handshake itself, and its deadline.
 
@@ -14,12 +14,15 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::credentials::TlsMaterial;
 use super::endpoint::TlsOptions;
 
 mod explain;
@@ -29,51 +32,40 @@ pub use explain::explain;
 /// No PEM file is read further. The whole Mozilla bundle is a fifth of it.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Reads the files and makes what a handshake with `host` needs.
+/// The CAs to trust.
+pub type Trust = Arc<RootCertStore>;
+
+/// Our own certificate chain and its key.
+pub type Identity = Arc<dyn ResolvesClientCert>;
+
+/// Makes what a handshake with `host` needs.
 ///
 /// `host` is a name or an IP address without brackets; a trailing dot, which keeps a resolver from
 /// trying its search list, is no part of the name in a certificate and is cut.
 ///
 /// # Errors
-/// [`TlsError`]: a file or a name doesn't fit.
+/// [`TlsError`]: a name doesn't fit.
 pub fn connector(
+    material: &TlsMaterial,
     options: &TlsOptions,
     host: &str,
 ) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
     let name = server_name(options.server_name.as_deref().unwrap_or(host))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Versions)?
-        .with_root_certificates(roots(options.ca_file.as_deref())?);
-    let mut config = match (&options.cert_file, &options.key_file) {
-        (None, None) => config.with_no_client_auth(),
-        (Some(cert), Some(key)) => {
-            let (chain, private_key) = (certificates(cert)?, private_key(key)?);
-            config
-                .with_client_auth_cert(chain, private_key)
-                .map_err(|error| TlsError::Identity {
-                    cert: cert.clone(),
-                    key: key.clone(),
-                    error,
-                })?
-        }
-        (Some(path), None) => {
-            return Err(TlsError::Unpaired {
-                path: path.clone(),
-                lacks: "key",
-            });
-        }
-        (None, Some(path)) => {
-            return Err(TlsError::Unpaired {
-                path: path.clone(),
-                lacks: "certificate",
-            });
-        }
+        .with_root_certificates(Arc::clone(&material.trust));
+    let mut config = match &material.identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => config.with_client_cert_resolver(Arc::clone(identity)),
     };
     // This configuration makes one connection, so there is no later one to resume the session.
     config.resumption = Resumption::disabled();
     Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
 }
 
 /// The name to verify, without a trailing dot.
@@ -87,12 +79,18 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     })
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let Some(path) = ca_file else {
-        return Ok(RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        });
-    };
+/// The Mozilla roots of this build.
+pub fn built_in_roots() -> Trust {
+    Arc::new(RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    })
+}
+
+/// The CAs in the PEM file at `path`.
+///
+/// # Errors
+/// [`TlsError`]: the file can't be used.
+pub fn roots(path: &Path) -> Result<Trust, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots
@@ -102,7 +100,44 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
                 error,
             })?;
     }
-    Ok(roots)
+    Ok(Arc::new(roots))
+}
+
+/// Our certificate with its key, from the files that `options` names; `None` if it names none.
+///
+/// # Errors
+/// [`TlsError`]: a file can't be used, or the key is not that of the certificate.
+pub fn identity(options: &TlsOptions) -> Result<Option<Identity>, TlsError> {
+    let (cert, key) = match (&options.cert_file, &options.key_file) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(path), None) | (None, Some(path)) => {
+            let lacks = if options.key_file.is_none() {
+                "key"
+            } else {
+                "certificate"
+            };
+            return Err(TlsError::Unpaired {
+                path: path.clone(),
+                lacks,
+            });
+        }
+    };
+    // Both files may be exchanged between the two reads; then a second look finds the new pair.
+    let pair = match certified_key(cert, key) {
+        Err(TlsError::Identity { .. }) => certified_key(cert, key)?,
+        other => other?,
+    };
+    Ok(Some(Arc::new(SingleCertAndKey::from(pair))))
+}
+
+fn certified_key(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let (chain, private_key) = (certificates(cert)?, private_key(key)?);
+    CertifiedKey::from_der(chain, private_key, &provider()).map_err(|error| TlsError::Identity {
+        cert: cert.to_path_buf(),
+        key: key.to_path_buf(),
+        error,
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -202,12 +202,17 @@ impl Source {
     pub fn judge(&self, link: &Link<Waiter>, trouble: Option<String>) {
         let was = link.is_admitted();
         link.admit(trouble.is_none());
-        let (name, address) = (self.place.name(), &self.address);
+        let (role, address) = (self.place.name(), &self.address);
         match trouble {
-            None if !was => tracing::info!("{name} {address}: usable"),
+            None if !was => tracing::info!(role, %address, "{role} {address}: usable"),
             Some(why) => {
                 if was {
-                    tracing::warn!("{name} {address}: no longer usable: {why}");
+                    tracing::warn!(
+                        role,
+                        %address,
+                        error = why,
+                        "{role} {address}: no longer usable: {why}"
+                    );
                 }
                 self.record_trouble(&why);
             }
@@ -223,12 +228,9 @@ impl Source {
             seen.silence.set(0);
             seen.shown_age.set(None);
         }
-        tracing::info!(
-            "{} {}: connected (RESP{})",
-            self.place.name(),
-            self.address,
-            greeting.protocol
-        );
+        let (role, address) = (self.place.name(), &self.address);
+        let protocol = greeting.protocol;
+        tracing::info!(role, %address, "{role} {address}: connected (RESP{protocol})");
     }
 
     /// A link has no connection any more.

@@ -297,11 +297,8 @@ impl Writes {
 
 impl Owner<Waiter> for Writes {
     fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
-        tracing::info!(
-            "write {}: connected (RESP{})",
-            self.address,
-            greeting.protocol
-        );
+        let (address, protocol) = (&self.address, greeting.protocol);
+        tracing::info!(role = "write", %address, "write {address}: connected (RESP{protocol})");
         link.admit(true);
         self.cpu_refused.set(false);
         self.confirmations().changed(link);

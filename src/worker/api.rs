@@ -11,7 +11,7 @@ use super::thread::Context;
 use crate::http::service::{self, Api};
 use crate::metrics::{RoleOf, Side};
 use crate::net::endpoint::SetOptions;
-use crate::net::{Driver, Owner, Set};
+use crate::net::{Credentials, Driver, Owner, Set};
 use crate::store::{Fallback, ReadOptions, Reads, WriteOptions, Writes};
 
 /// How often a read server is asked whether it may still answer.
@@ -90,7 +90,7 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
         let writes = writes.clone();
         spawn_local(every(CPU_EVERY, move || writes.ask_cpu()));
         if let Some(token) = options.service.guard.token() {
-            spawn_local(token.clone().follow());
+            spawn_local(token.clone().follow(context.resolver.pool().clone()));
         }
     }
     Api::new(
@@ -111,6 +111,7 @@ fn set<W: 'static>(
 ) -> Set<W> {
     let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
     let shared = Rc::new(options.clone());
+    let credentials = Rc::new(Credentials::new(role, metrics.clone()));
     Set::start(options.connections, &metrics, &owner, || Driver {
         options: shared.clone(),
         client_name: format!("redis-api-{role}-{}", context.index),
@@ -118,6 +119,7 @@ fn set<W: 'static>(
         resolver: context.resolver.clone(),
         turn: context.turn.clone(),
         metrics: metrics.clone(),
+        credentials: credentials.clone(),
         random: fastrand::Rng::new(),
     })
 }

@@ -3,11 +3,12 @@
 //!
 //! Invariants: a worker owns all it uses (runtime, client connections, Redis connections, metrics
 //! table) and nothing on the read path is shared between two. Beside the workers there are the main
-//! thread and its pool of [`LOOKUP_THREADS`] for name lookups, one thread that reads the token file
-//! if there is one, and no others.
+//! thread, its pool of [`LOOKUP_THREADS`] for name lookups and the token file, the log's thread, and
+//! no others.
 
 mod api;
 mod cores;
+mod limits;
 mod signal;
 mod thread;
 
@@ -28,7 +29,7 @@ pub use api::{ApiOptions, FallbackOptions, start as start_api};
 pub use thread::Context;
 
 use crate::http::admin;
-use crate::http::server::Service;
+use crate::http::server::{Limits, Service, Timeouts};
 use crate::metrics::Registry;
 use crate::net::listen::{self, Acceptor, BindError};
 use crate::net::{LOOKUP_THREADS, Resolver};
@@ -36,6 +37,10 @@ use thread::{Plan, Seed};
 
 /// Between two looks at whether the read side has become usable.
 const STARTUP_POLL: Duration = Duration::from_millis(50);
+
+/// For the rest of what a client sends behind the last answer: a round trip across the world, with
+/// slack.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The request timeout of a service that waits for nothing: what its connections are swept by.
 pub const HELLO_TIMEOUT: Duration = Duration::from_millis(400);
@@ -46,6 +51,23 @@ pub struct Port {
     pub address: SocketAddr,
     /// Nobody asked for this address: `[::]` may become `0.0.0.0` where there is no IPv6.
     pub defaulted: bool,
+}
+
+/// What clients may take of us. `None` is without limit, but for `max_connections`.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// From the first byte of a request's head to its last.
+    pub header_timeout: Option<Duration>,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Option<Duration>,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Option<Duration>,
+    /// The age past which a connection is told to end with its next answer.
+    pub max_connection_age: Option<Duration>,
+    /// Requests in hand at the same time, of one worker.
+    pub max_requests: NonZeroUsize,
+    /// Connections of the process; `None`: what the file descriptors are good for.
+    pub max_connections: Option<NonZeroUsize>,
 }
 
 /// How the process runs, whatever it serves.
@@ -59,14 +81,17 @@ pub struct Options {
     pub pin: bool,
     /// From the end of a request's head to its answer.
     pub request_timeout: Duration,
+    pub clients: ClientLimits,
+    /// Be unready from the signal on, rather than from the end of `drain_delay`.
+    pub drain_unready: bool,
     /// How long to go on serving after a signal, while the balancers learn of it.
     pub drain_delay: Duration,
     /// How long what is in flight may take then.
     pub drain_timeout: Duration,
     /// How long to wait for the first usable read connection before giving up; `None`: for ever.
     pub redis_wait: Option<Duration>,
-    /// Whether the workers talk to Redis.
-    pub redis: bool,
+    /// Connections of each worker to Redis; 0: the workers don't talk to it.
+    pub redis_connections: usize,
 }
 
 /// Why the process could not go on.
@@ -82,6 +107,11 @@ pub enum Error {
     },
     /// A worker thread ended by itself: a bug of ours.
     WorkerDied(usize),
+    /// A second signal ended it, whatever was in flight.
+    Forced {
+        signal: &'static str,
+        connections: u64,
+    },
 }
 
 impl fmt::Display for Error {
@@ -101,6 +131,14 @@ impl fmt::Display for Error {
                     "worker {index} died; its panic is above. Please report it"
                 )
             }
+            Error::Forced {
+                signal,
+                connections,
+            } => write!(
+                f,
+                "{signal} received again: ended at once with exit status 1, {connections} \
+                 connections cut"
+            ),
         }
     }
 }
@@ -157,8 +195,15 @@ async fn supervise<S: Service>(
     let mut signal = signal::Termination::listen()?;
     let listener = listen::bind(options.listen.address, options.listen.defaulted)?;
     let address = listener.local_addr()?;
+    limits::log_backlog(listen::BACKLOG as usize);
     let cores = cores::grant(options.workers, options.pin);
-    let state = Arc::new(admin::State::new(Registry::new(cores.len(), options.redis)));
+    let max_connections = limits::max_connections(
+        options.clients.max_connections,
+        cores.len(),
+        options.redis_connections,
+    );
+    let registry = Registry::new(cores.len(), options.redis_connections > 0);
+    let state = Arc::new(admin::State::new(registry));
     let registry = &state.registry;
     if let Some(port) = options.admin_listen {
         let admin = listen::bind(port.address, port.defaulted)?;
@@ -169,8 +214,9 @@ async fn supervise<S: Service>(
 
     let (phase, phases) = watch::channel(Phase::Serve);
     let (ended, mut endings) = mpsc::channel(cores.len());
-    let (acceptor, ends) = Acceptor::new(listener, cores.len());
     let workers = cores.len();
+    let metrics = registry.acceptor.clone();
+    let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
     let plans = parts.map(|(index, ((incoming, core), metrics))| Plan {
@@ -180,7 +226,7 @@ async fn supervise<S: Service>(
             metrics,
             resolver: resolver.clone(),
         },
-        request_timeout: options.request_timeout,
+        limits: client_limits(options),
         core,
         incoming,
         phases: phases.clone(),
@@ -195,13 +241,37 @@ async fn supervise<S: Service>(
 
     let _ = phase.send(Phase::Drain);
     tokio::select! {
-        () = drain(options, acceptor, &state, &mut endings) => tracing::info!("drained"),
-        name = signal.arrived() => tracing::warn!(
-            "{name} received again: ending at once, {} connections cut",
-            connections(registry)
-        ),
+        () = drain(options, acceptor, &state, &mut endings) => {
+            tracing::info!("drained");
+            Ok(())
+        }
+        // Not 0, which says that nothing was lost that could be kept.
+        signal = signal.arrived() => Err(Error::Forced {
+            signal,
+            connections: connections(registry),
+        }),
     }
-    Ok(())
+}
+
+fn client_limits(options: &Options) -> Limits {
+    let ClientLimits {
+        header_timeout,
+        idle_timeout,
+        write_timeout,
+        max_connection_age,
+        max_requests,
+        ..
+    } = options.clients;
+    Limits {
+        timeouts: Timeouts {
+            header: header_timeout,
+            idle: idle_timeout,
+            write: write_timeout,
+            age: max_connection_age,
+            ..Timeouts::new(options.request_timeout, LINGER)
+        },
+        max_requests: max_requests.get(),
+    }
 }
 
 /// Goes on serving while the balancers learn of the end, then stops listening and lets what is in
@@ -212,6 +282,9 @@ async fn drain(
     state: &admin::State,
     endings: &mut mpsc::Receiver<usize>,
 ) {
+    if options.drain_unready {
+        state.health.set_unready();
+    }
     tracing::info!("draining: serving on for {:?}", options.drain_delay);
     beside(acceptor.run(), sleep(options.drain_delay)).await;
     state.health.set_unready();

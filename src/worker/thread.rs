@@ -3,22 +3,17 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 use super::{Phase, cores};
-use crate::http::server::{Server, Service, Timeouts};
+use crate::http::server::{Limits, Server, Service};
 use crate::metrics;
 use crate::net::Resolver;
 use crate::net::listen::Incoming;
 use crate::turn::Turn;
-
-/// For the rest of what a client sends behind the last answer: a round trip across the world, with
-/// slack.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// What a service is made from, on the worker's own thread.
 pub struct Context {
@@ -42,7 +37,7 @@ pub(super) struct Seed {
 /// All that a worker's thread is given.
 pub(super) struct Plan {
     pub seed: Seed,
-    pub request_timeout: Duration,
+    pub limits: Limits,
     /// The core to bind the thread to.
     pub core: Option<usize>,
     pub incoming: Incoming,
@@ -102,7 +97,7 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         seed,
         mut incoming,
         mut phases,
-        request_timeout,
+        limits,
         ..
     } = plan;
     let turn = Rc::new(Turn::default());
@@ -123,11 +118,7 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         metrics,
         resolver,
     });
-    let timeouts = Timeouts {
-        request: request_timeout,
-        linger: LINGER,
-    };
-    let server = Server::new(service, timeouts, turn);
+    let server = Server::new(service, limits, turn);
     spawn_local(server.clone().sweep());
     loop {
         tokio::select! {

@@ -274,12 +274,32 @@ fn a_client_that_holds_a_request_back_is_cut() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let (_redis, mut api) = start(&["--drain-delay", "60s"]);
+    let mut open = open(&api);
+    check(&open.request("GET", "/", &[], b""));
     api.term();
     api.wait_log("draining", PATIENCE);
     api.term();
     let started = Instant::now();
-    api.wait_exit(PATIENCE);
+    let status = api.wait_exit(PATIENCE);
     assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(status.code(), Some(1), "{status}: not all was done");
+    let line = api.wait_log("received again", PATIENCE);
+    assert!(line.contains("1 connections cut"), "{line}");
+}
+
+#[test]
+fn it_can_be_unready_from_the_signal_on() {
+    let (_redis, mut api) = start(&["--drain-delay", "60s", "--drain-unready"]);
+    api.term();
+    eventually(PATIENCE, "/readyz says so", || {
+        let ready = request(api.admin(), "GET", "/readyz", &[], b"");
+        ready.status == 503 && ready.text().contains("shutting down")
+    });
+    eventually(PATIENCE, "the workers know", || {
+        let response = open(&api).request("GET", "/", &[], b"");
+        check(&response);
+        says_close(&response)
+    });
 }
 
 #[test]

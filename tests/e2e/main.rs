@@ -7,13 +7,17 @@
 mod degraded;
 mod drain;
 mod fakes;
+mod framing;
 mod guards;
 mod http_api;
+mod limits;
 mod local;
+mod logs;
 mod outages;
 mod pipelining;
 mod replica;
 mod rig;
+mod rotation;
 mod support;
 mod tls;
 mod writes;

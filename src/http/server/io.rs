@@ -9,7 +9,8 @@
 //! sends first.
 //!
 //! Invariants: the buffer never grows past [`MAX_BUFFERED`] plus one write of hyper's: past it
-//! `poll_write` waits for the socket, so that a client that never reads costs bounded memory.
+//! `poll_write` waits for the socket, so that a client that never reads costs bounded memory, and
+//! the table learns since when it has been waiting.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,20 +19,24 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::table::{Entry, State};
+use super::tail::Tail;
 use crate::turn::Turn;
 
 /// Bytes collected before the socket is waited for: a few hundred answers, what one turn of a
 /// pipelining client can bring.
 const MAX_BUFFERED: usize = 64 * 1024;
+
+/// Bytes taken from the socket at once, as many as hyper makes room for at first.
+const MAX_READ: usize = 8 * 1024;
 
 /// What a client may send behind the last answer before it is cut off.
 const MAX_LINGER: usize = 256 * 1024;
@@ -43,6 +48,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 
     /// Whether something has arrived that the runtime may not have heard of yet.
     fn has_arrived(&self) -> bool;
+
+    /// Makes dropping it throw away what the client has not taken yet.
+    fn give_up(&self) {}
 }
 
 impl Transport for TcpStream {
@@ -55,17 +63,25 @@ impl Transport for TcpStream {
         let peeked = SockRef::from(self).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_ok_and(|bytes| bytes > 0)
     }
+
+    fn give_up(&self) {
+        // Else the kernel would go on offering its send buffer to a client that doesn't read, for
+        // minutes. If it fails, that is what happens.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
 }
 
 /// The socket and the answers collected for it.
 pub struct Socket<T> {
-    stream: RefCell<TokioIo<T>>,
+    stream: RefCell<T>,
     /// Answers that wait for the end of the turn.
     out: RefCell<BytesMut>,
     /// The first answer of this turn has been sent.
     sent: Cell<bool>,
     /// hyper was told to wait for the client without our having asked to be woken by it.
     deaf: Cell<bool>,
+    /// How the last read ended: whether hyper still holds bytes of a head.
+    tail: Cell<Tail>,
     entry: Rc<Entry>,
     turn: Rc<Turn>,
 }
@@ -73,10 +89,11 @@ pub struct Socket<T> {
 impl<T: Transport> Socket<T> {
     pub fn new(stream: T, entry: Rc<Entry>, turn: Rc<Turn>) -> Rc<Self> {
         Rc::new(Socket {
-            stream: RefCell::new(TokioIo::new(stream)),
+            stream: RefCell::new(stream),
             out: RefCell::new(BytesMut::new()),
             sent: Cell::new(false),
             deaf: Cell::new(false),
+            tail: Cell::new(Tail::START),
             entry,
             turn,
         })
@@ -91,16 +108,42 @@ impl<T: Transport> Socket<T> {
     /// it takes more.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.borrow_mut();
+        let mut progress = false;
         while !out.is_empty() {
-            match ready!(self.poll_socket(cx, &out))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => out.advance(n),
+            match self.poll_socket(cx, &out)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => {
+                    out.advance(n);
+                    progress = true;
+                }
+                Poll::Pending => {
+                    if progress || !self.entry.is_blocked() {
+                        self.entry.block(self.turn.now());
+                    }
+                    return Poll::Pending;
+                }
             }
         }
+        self.entry.unblock();
         if self.entry.state() == State::Write {
-            self.entry.enter(State::Idle, self.turn.now());
+            let next = if self.tail.get().is_inside_head() {
+                State::Head
+            } else {
+                State::Idle
+            };
+            self.entry.enter(next, self.turn.now());
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// A request with a body has begun: how the last read ended says nothing about a next head.
+    pub fn expect_body(&self) {
+        self.tail.set(Tail::UNKNOWN);
+    }
+
+    /// Makes the end of the connection throw away what the client has not taken.
+    pub fn give_up(&self) {
+        self.stream.borrow().give_up();
     }
 
     /// Listens to the client again after a request during which it was not listened to. `Ready`:
@@ -110,7 +153,7 @@ impl<T: Transport> Socket<T> {
             return Poll::Pending;
         }
         self.deaf.set(false);
-        self.stream.borrow().inner().poll_readable(cx)
+        self.stream.borrow().poll_readable(cx)
     }
 
     /// Ends the connection for hyper, as if the client had closed it, if nothing has come and
@@ -119,7 +162,7 @@ impl<T: Transport> Socket<T> {
     /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request
     /// that has arrived is answered.
     fn poll_end(&self) -> Poll<io::Result<()>> {
-        if self.stream.borrow().inner().has_arrived() {
+        if self.stream.borrow().has_arrived() {
             Poll::Pending
         } else {
             Poll::Ready(Ok(()))
@@ -128,7 +171,7 @@ impl<T: Transport> Socket<T> {
 
     fn poll_socket(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
-        Pin::new(stream.inner_mut()).poll_write(cx, buf)
+        Pin::new(&mut *stream).poll_write(cx, buf)
     }
 
     /// Whether a write may bypass the buffer: nothing waits there, and it is the turn's first.
@@ -164,15 +207,15 @@ impl<T: Transport> Socket<T> {
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
         let mut stream = self.stream.borrow_mut();
-        Pin::new(stream.inner_mut()).poll_shutdown(cx)
+        Pin::new(&mut *stream).poll_shutdown(cx)
     }
 
     fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
-        let mut scrap = [0; 4096];
+        let mut scrap = [MaybeUninit::uninit(); MAX_READ];
         while *left > 0 {
-            let mut buf = ReadBuf::new(&mut scrap);
+            let mut buf = ReadBuf::uninit(&mut scrap);
             let mut stream = self.stream.borrow_mut();
-            let read = ready!(Pin::new(stream.inner_mut()).poll_read(cx, &mut buf));
+            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf));
             if read.is_err() || buf.filled().is_empty() {
                 break;
             }
@@ -189,7 +232,7 @@ impl<T: Transport> Read for Io<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let socket = &self.0;
         // hyper looks for the client's end while a request is in hand: twice per request, for
@@ -199,17 +242,30 @@ impl<T: Transport> Read for Io<T> {
             socket.deaf.set(true);
             return Poll::Pending;
         }
-        let read = Pin::new(&mut *socket.stream.borrow_mut()).poll_read(cx, buf);
+        // By way of the stack, which costs a copy of some hundred bytes, since what was read into
+        // hyper's own buffer can't be seen here.
+        let mut bytes = [MaybeUninit::uninit(); MAX_READ];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        let mut read = read.take(buf.remaining());
         let entry = &socket.entry;
-        match read {
+        match Pin::new(&mut *socket.stream.borrow_mut()).poll_read(cx, &mut read)? {
+            Poll::Ready(()) => {
+                let bytes = read.filled();
+                if !bytes.is_empty() {
+                    buf.put_slice(bytes);
+                    let mut tail = socket.tail.get();
+                    if entry.state() == State::Idle {
+                        entry.enter(State::Head, socket.turn.now());
+                        tail = Tail::START;
+                    }
+                    socket.tail.set(tail.after(bytes));
+                }
+                Poll::Ready(Ok(()))
+            }
             Poll::Pending if entry.is_closing() && entry.state() == State::Idle => {
                 socket.poll_end()
             }
-            Poll::Ready(Ok(())) if entry.state() == State::Idle => {
-                entry.enter(State::Head, socket.turn.now());
-                read
-            }
-            _ => read,
+            Poll::Pending => Poll::Pending,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod io;
 mod table;
+mod tail;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -16,21 +17,33 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use tokio::time::timeout;
 
 use crate::turn::Turn;
 use io::{Io, Socket};
-use table::Table;
+use table::{Cut, Table};
 
 pub use io::Transport;
 pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.
 pub const MAX_HEAD: usize = 16 * 1024;
+
+/// Bytes that hyper holds of one connection in each direction at most: a client that never reads
+/// costs this and as much again in `io`. It must hold a head.
+const MAX_HELD: usize = 64 * 1024;
+
+/// The limits of one worker's clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub timeouts: Timeouts,
+    /// Requests in hand at the same time.
+    pub max_requests: usize,
+}
 
 /// The body of an answer: whole, of known length.
 pub type Body = Full<Bytes>;
@@ -45,8 +58,24 @@ pub trait Service: 'static {
     /// The future must answer when [`Entry::is_expired`] says so; it is woken then.
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future;
 
+    /// Answers a request that is not to be served. A service that waits for nothing and reads no
+    /// body may as well answer it as any other.
+    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, _why: Refusal) -> Self::Future {
+        self.call(request, entry)
+    }
+
     /// So many connections are open now.
     fn on_connections(&self, _open: usize) {}
+}
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// [`Limits::max_requests`] are in hand.
+    TooBusy,
+    /// Its body is in a transfer coding other than `chunked`, so its end is in doubt: the
+    /// connection is closed behind the answer. hyper refuses them unless `chunked` is the last.
+    Coding,
 }
 
 /// The HTTP side of one worker.
@@ -54,15 +83,17 @@ pub struct Server<S> {
     service: S,
     http: http1::Builder,
     table: Table,
-    timeouts: Timeouts,
+    limits: Limits,
     turn: Rc<Turn>,
-    draining: Cell<bool>,
+    /// Requests in hand.
+    in_flight: Cell<usize>,
 }
 
 impl<S: Service> Server<S> {
-    pub fn new(service: S, timeouts: Timeouts, turn: Rc<Turn>) -> Rc<Self> {
+    pub fn new(service: S, limits: Limits, turn: Rc<Turn>) -> Rc<Self> {
         let mut http = http1::Builder::new();
         http.max_header_size(MAX_HEAD);
+        http.max_buf_size(MAX_HELD);
         // Answers are collected by `io`; hyper then sees a writer that takes one slice at a time.
         http.writev(false);
         // A client that has sent its last request may say so by half a close, as `nc -N` does; it
@@ -71,16 +102,16 @@ impl<S: Service> Server<S> {
         Rc::new(Server {
             service,
             http,
-            table: Table::default(),
-            timeouts,
+            table: Table::new(limits.timeouts),
+            limits,
             turn,
-            draining: Cell::new(false),
+            in_flight: Cell::new(0),
         })
     }
 
     /// The task that keeps the deadlines; never returns. Spawn it once.
     pub async fn sweep(self: Rc<Self>) {
-        self.table.sweep(self.timeouts, &self.turn).await;
+        self.table.sweep(&self.turn).await;
     }
 
     /// Serves one connection to its end. It counts as open from the call on, not from the first
@@ -93,8 +124,12 @@ impl<S: Service> Server<S> {
         async move {
             let socket = Socket::new(stream, entry.clone(), self.turn.clone());
             self.exchange(&entry, &socket).await;
-            entry.enter(State::Linger, self.turn.now());
-            socket.finish().await;
+            if entry.cut() == Some(Cut::SlowReader) {
+                socket.give_up();
+            } else {
+                entry.enter(State::Linger, self.turn.now());
+                socket.finish().await;
+            }
             self.table.remove(&entry);
             self.service.on_connections(self.table.len());
         }
@@ -105,10 +140,14 @@ impl<S: Service> Server<S> {
         let adapter = Adapter {
             server: self.clone(),
             entry: entry.clone(),
+            socket: socket.clone(),
         };
         let mut http = pin!(self.http.serve_connection(Io(socket.clone()), adapter));
         poll_fn(|cx| {
             entry.listen(cx.waker());
+            if entry.cut().is_some() {
+                return Poll::Ready(());
+            }
             socket.begin_turn();
             // What it ends with matters to nobody but the client, who has been told by then.
             if http.as_mut().poll(cx).is_ready() {
@@ -128,7 +167,7 @@ impl<S: Service> Server<S> {
 
     /// From now on every answer says `Connection: close`.
     pub fn drain(&self) {
-        self.draining.set(true);
+        self.table.drain();
     }
 
     /// Ends every connection once nothing is in hand on it; resolves when none is left.
@@ -138,7 +177,7 @@ impl<S: Service> Server<S> {
     pub async fn close(&self) {
         self.drain();
         self.table.close_used();
-        let _ = timeout(self.timeouts.linger, self.table.emptied()).await;
+        let _ = timeout(self.limits.timeouts.linger, self.table.emptied()).await;
         self.table.close_all();
         self.table.emptied().await;
     }
@@ -150,23 +189,55 @@ impl<S: Service> Server<S> {
 }
 
 /// The service as hyper calls it, for one connection.
-struct Adapter<S> {
+struct Adapter<S, T> {
     server: Rc<Server<S>>,
     entry: Rc<Entry>,
+    socket: Rc<Socket<T>>,
 }
 
-impl<S: Service> hyper::service::Service<Request<Incoming>> for Adapter<S> {
+impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Adapter<S, T> {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Call<S>;
 
     fn call(&self, request: Request<Incoming>) -> Call<S> {
-        self.entry.begin(self.server.turn.now());
+        let Server {
+            service,
+            limits,
+            in_flight,
+            turn,
+            ..
+        } = &*self.server;
+        self.entry.begin(turn.now());
+        let before = in_flight.get();
+        in_flight.set(before + 1);
+        let mut refusal = (before >= limits.max_requests).then_some(Refusal::TooBusy);
+        if !request.body().is_end_stream() {
+            self.socket.expect_body();
+            if !is_plainly_framed(request.headers()) {
+                self.entry.retire();
+                refusal = Some(Refusal::Coding);
+            }
+        }
+        let future = match refusal {
+            None => service.call(request, &self.entry),
+            Some(why) => service.refuse(request, &self.entry, why),
+        };
         Call {
-            future: self.server.service.call(request, &self.entry),
+            future,
             server: self.server.clone(),
             entry: self.entry.clone(),
         }
+    }
+}
+
+/// Whether a body has a length or is in chunks, and in nothing else: RFC 9112, section 6.1.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -182,12 +253,19 @@ impl<S: Service> Future for Call<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(Pin::new(&mut self.future).poll(cx));
-        if self.server.draining.get() {
+        if self.entry.is_last() {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.entry.advance(State::Write);
         Poll::Ready(Ok(response))
+    }
+}
+
+impl<S: Service> Drop for Call<S> {
+    fn drop(&mut self) {
+        let in_flight = &self.server.in_flight;
+        in_flight.set(in_flight.get().saturating_sub(1));
     }
 }

@@ -31,6 +31,15 @@ pub enum State {
     Linger,
 }
 
+/// Why a connection is ended whatever is in hand on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A head did not become complete.
+    SlowHead,
+    /// The client does not take its answers.
+    SlowReader,
+}
+
 /// One connection, shared by its task, its service call and the sweep.
 pub struct Entry {
     state: Cell<State>,
@@ -39,6 +48,13 @@ pub struct Entry {
     expired: Cell<bool>,
     /// End it as soon as nothing is in hand.
     closing: Cell<bool>,
+    /// The next answer is the last one, and says so.
+    last: Cell<bool>,
+    /// From when on the next answer is to be the last one.
+    retires: Cell<Option<Instant>>,
+    /// The socket has taken nothing since, though there is something to send.
+    blocked: Cell<Option<Instant>>,
+    cut: Cell<Option<Cut>>,
     /// A request has begun to arrive at some time.
     used: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -46,12 +62,16 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, last: bool, retires: Option<Instant>) -> Self {
         Entry {
             state: Cell::new(State::Idle),
             since: Cell::new(now),
             expired: Cell::new(false),
             closing: Cell::new(false),
+            last: Cell::new(last),
+            retires: Cell::new(retires),
+            blocked: Cell::new(None),
+            cut: Cell::new(None),
             used: Cell::new(false),
             task: RefCell::new(None),
             key: OnceCell::new(),
@@ -71,6 +91,7 @@ impl Entry {
     /// Enters a state that starts its own clock.
     pub fn enter(&self, state: State, now: Instant) {
         self.used.set(true);
+        self.expired.set(false);
         self.state.set(state);
         self.since.set(now);
     }
@@ -82,7 +103,6 @@ impl Entry {
 
     /// A request's head is complete.
     pub fn begin(&self, now: Instant) {
-        self.expired.set(false);
         self.enter(State::Handler, now);
     }
 
@@ -95,15 +115,61 @@ impl Entry {
         self.closing.get()
     }
 
+    /// Must the next answer say `Connection: close`?
+    pub fn is_last(&self) -> bool {
+        self.last.get()
+    }
+
+    /// From now on the next answer is the last one.
+    pub fn retire(&self) {
+        self.last.set(true);
+    }
+
     /// Ends the connection when nothing is in hand: the close handle.
     pub fn close(&self) {
+        self.retire();
         self.closing.set(true);
         self.wake();
     }
 
+    /// Set when the connection is to end at once.
+    pub fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get().is_some()
+    }
+
+    /// The socket takes no more, and last took something now.
+    pub fn block(&self, now: Instant) {
+        self.blocked.set(Some(now));
+    }
+
+    /// All is sent.
+    pub fn unblock(&self) {
+        if self.is_blocked() {
+            self.blocked.set(None);
+        }
+    }
+
+    /// The present state has lasted for as long as it may.
     fn expire(&self) {
-        self.expired.set(true);
-        self.wake();
+        match self.state() {
+            State::Idle if !self.is_closing() => self.close(),
+            State::Head => self.end(Cut::SlowHead),
+            State::Body | State::Handler | State::Linger if !self.is_expired() => {
+                self.expired.set(true);
+                self.wake();
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&self, why: Cut) {
+        if self.cut.replace(Some(why)).is_none() {
+            self.wake();
+        }
     }
 
     fn wake(&self) {
@@ -121,43 +187,94 @@ impl Entry {
     }
 }
 
-/// How long a connection may stay in a state.
+/// How long a connection may stay in a state; `None` is for ever.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// From the end of a request's head to its answer.
     pub request: Duration,
     /// For the rest of what a client sends behind an answer that said `close`.
     pub linger: Duration,
+    /// From the first byte of a head to its last.
+    pub header: Option<Duration>,
+    /// Without a byte of a next request.
+    pub idle: Option<Duration>,
+    /// With something to send, of which the client takes nothing.
+    pub write: Option<Duration>,
+    /// The age past which the next answer is the last one. Each connection has its own, up to a
+    /// tenth off, so that those opened together don't end together.
+    pub age: Option<Duration>,
 }
 
 impl Timeouts {
-    fn of(&self, state: State) -> Option<Duration> {
-        match state {
-            State::Body | State::Handler => Some(self.request),
-            State::Linger => Some(self.linger),
-            State::Idle | State::Head | State::Write => None,
+    /// Limits for clients that are not to be limited, but for these.
+    pub fn new(request: Duration, linger: Duration) -> Self {
+        Timeouts {
+            request,
+            linger,
+            header: None,
+            idle: None,
+            write: None,
+            age: None,
         }
     }
 
-    fn shortest(&self) -> Duration {
-        self.request.min(self.linger)
+    fn of(&self, state: State) -> Option<Duration> {
+        match state {
+            State::Idle => self.idle,
+            State::Head => self.header,
+            State::Body | State::Handler => Some(self.request),
+            State::Linger => Some(self.linger),
+            // What counts is whether the client takes any of it: see `write`.
+            State::Write => None,
+        }
     }
+
+    /// No limit of a state, or of an age, that begins from now on ends sooner.
+    fn shortest(&self) -> Duration {
+        let others = [self.header, self.idle, self.write, self.age.map(youngest)];
+        let always = self.request.min(self.linger);
+        others.into_iter().flatten().fold(always, Duration::min)
+    }
+
+    /// The age of one connection, for a `random` number from 0 to 1.
+    fn age_of_one(&self, random: f64) -> Option<Duration> {
+        let age = self.age?;
+        Some(youngest(age) + (age / 5).mul_f64(random.clamp(0.0, 1.0)))
+    }
+}
+
+/// Nine tenths of the age asked for.
+fn youngest(age: Duration) -> Duration {
+    age - age / 10
 }
 
 /// Between two sweeps at least: how late a deadline may be noticed.
 const GRAIN: Duration = Duration::from_millis(5);
 
 /// All open connections of a worker.
-#[derive(Default)]
 pub struct Table {
     entries: RefCell<Slab<Rc<Entry>>>,
+    timeouts: Timeouts,
+    /// Every answer is the last one of its connection.
+    ending: Cell<bool>,
     /// Rings when the first connection comes and when the last one goes.
     changed: Notify,
 }
 
 impl Table {
+    pub fn new(timeouts: Timeouts) -> Self {
+        Table {
+            entries: RefCell::default(),
+            timeouts,
+            ending: Cell::new(false),
+            changed: Notify::new(),
+        }
+    }
+
     pub fn insert(&self, now: Instant) -> Rc<Entry> {
-        let entry = Rc::new(Entry::new(now));
+        let age = self.timeouts.age_of_one(fastrand::f64());
+        let retires = age.map(|age| now + age);
+        let entry = Rc::new(Entry::new(now, self.ending.get(), retires));
         let mut entries = self.entries.borrow_mut();
         let _ = entry.key.set(entries.insert(entry.clone()));
         if entries.len() == 1 {
@@ -182,6 +299,13 @@ impl Table {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// From now on every answer is the last one of its connection.
+    pub fn drain(&self) {
+        self.ending.set(true);
+        let entries = self.entries.borrow();
+        entries.iter().for_each(|(_, entry)| entry.retire());
     }
 
     /// Ends every connection on which a request has ever begun to arrive, as soon as nothing is in
@@ -211,32 +335,43 @@ impl Table {
         }
     }
 
-    /// The task that expires what is past its deadline; never returns.
-    pub async fn sweep(&self, timeouts: Timeouts, turn: &Turn) {
+    /// The task that keeps the deadlines; never returns.
+    pub async fn sweep(&self, turn: &Turn) {
         loop {
             let changed = self.changed.notified();
             if self.is_empty() {
                 changed.await;
             }
             let now = turn.now();
-            let next = self.sweep_once(now, timeouts);
+            let next = self.sweep_once(now);
             tokio::time::sleep_until(next.max(now + GRAIN).into()).await;
         }
     }
 
-    /// Expires what is due, and says when to look again: nothing that is not due by then can become
+    /// Acts on what is due, and says when to look again: nothing that is not due by then can become
     /// so before.
-    fn sweep_once(&self, now: Instant, timeouts: Timeouts) -> Instant {
+    fn sweep_once(&self, now: Instant) -> Instant {
+        let timeouts = &self.timeouts;
         let mut next = now + timeouts.shortest();
-        for (_, entry) in &*self.entries.borrow() {
-            let Some(timeout) = timeouts.of(entry.state()) else {
-                continue;
-            };
-            let due = entry.since() + timeout;
-            if due > now {
+        let mut is_due = |due: Option<Instant>| match due {
+            Some(due) if due > now => {
                 next = next.min(due);
-            } else if !entry.is_expired() {
+                false
+            }
+            due => due.is_some(),
+        };
+        for (_, entry) in &*self.entries.borrow() {
+            let limit = timeouts.of(entry.state());
+            if is_due(limit.map(|limit| entry.since() + limit)) {
                 entry.expire();
+            }
+            let blocked = entry.blocked.get().zip(timeouts.write);
+            if is_due(blocked.map(|(since, limit)| since + limit)) {
+                entry.end(Cut::SlowReader);
+            }
+            if is_due(entry.retires.get()) {
+                entry.retires.set(None);
+                entry.retire();
             }
         }
         next
@@ -247,14 +382,19 @@ impl Table {
 mod tests {
     use super::*;
 
-    const TIMEOUTS: Timeouts = Timeouts {
-        request: Duration::from_millis(400),
-        linger: Duration::from_secs(1),
-    };
+    const REQUEST: Duration = Duration::from_millis(400);
+
+    fn timeouts() -> Timeouts {
+        Timeouts::new(REQUEST, Duration::from_secs(1))
+    }
+
+    fn ms(count: u64) -> Option<Duration> {
+        Some(Duration::from_millis(count))
+    }
 
     #[test]
     fn a_sweep_expires_what_is_due_and_names_the_next_deadline() {
-        let table = Table::default();
+        let table = Table::new(timeouts());
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let (idle, early, late) = (
@@ -264,22 +404,94 @@ mod tests {
         );
         early.begin(at(100));
         late.begin(at(200));
-        assert_eq!(table.sweep_once(at(250), TIMEOUTS), at(500));
+        assert_eq!(table.sweep_once(at(250)), at(500));
         assert!(!early.is_expired());
-        assert_eq!(table.sweep_once(at(500), TIMEOUTS), at(600));
+        assert_eq!(table.sweep_once(at(500)), at(600));
         assert!(early.is_expired() && !late.is_expired() && !idle.is_expired());
         early.begin(at(510));
         assert!(!early.is_expired(), "the next request starts afresh");
-        assert_eq!(table.sweep_once(at(600), TIMEOUTS), at(910));
+        assert_eq!(table.sweep_once(at(600)), at(910));
         assert!(late.is_expired());
+        late.enter(State::Linger, at(600));
+        assert!(!late.is_expired(), "the end has a deadline of its own");
+        assert!(!idle.is_closing() && idle.cut().is_none());
+    }
+
+    #[test]
+    fn heads_idle_connections_and_readers_have_their_own_limits() {
+        let table = Table::new(Timeouts {
+            header: ms(50),
+            idle: ms(120),
+            write: ms(100),
+            ..timeouts()
+        });
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let (idle, head, reader) = (
+            table.insert(start),
+            table.insert(start),
+            table.insert(start),
+        );
+        head.enter(State::Head, at(10));
+        reader.begin(at(10));
+        reader.block(at(15));
+        assert_eq!(table.sweep_once(at(20)), at(60));
+        assert_eq!(head.cut(), None);
+        assert_eq!(table.sweep_once(at(60)), at(110), "the shortest limit on");
+        assert_eq!(head.cut(), Some(Cut::SlowHead));
+        table.remove(&head);
+        reader.block(at(80));
+        assert_eq!(table.sweep_once(at(115)), at(120), "some of it was taken");
+        assert_eq!(reader.cut(), None);
+        assert!(!idle.is_closing());
+        table.sweep_once(at(120));
+        assert!(idle.is_closing() && idle.is_last() && idle.cut().is_none());
+        table.sweep_once(at(180));
+        assert_eq!(reader.cut(), Some(Cut::SlowReader));
+        let other = table.insert(at(180));
+        other.enter(State::Write, at(180));
+        other.block(at(180));
+        other.unblock();
+        table.sweep_once(at(900));
+        assert_eq!(other.cut(), None, "it has taken all");
+    }
+
+    #[test]
+    fn an_old_connection_is_told_and_not_closed() {
+        let age = Duration::from_secs(100);
+        let table = Table::new(Timeouts {
+            age: Some(age),
+            ..timeouts()
+        });
+        let start = Instant::now();
+        let entries: Vec<_> = (0..100).map(|_| table.insert(start)).collect();
+        table.sweep_once(start + Duration::from_secs(90) - Duration::from_millis(1));
+        assert!(entries.iter().all(|entry| !entry.is_last()));
+        table.sweep_once(start + age);
+        let told = entries.iter().filter(|entry| entry.is_last()).count();
+        assert!((1..100).contains(&told), "{told}: they differ");
+        table.sweep_once(start + Duration::from_secs(110));
+        assert!(entries.iter().all(|entry| entry.is_last()));
+        assert!(entries.iter().all(|entry| !entry.is_closing()));
+    }
+
+    #[test]
+    fn when_draining_every_answer_is_the_last() {
+        let table = Table::new(timeouts());
+        let before = table.insert(Instant::now());
+        assert!(!before.is_last());
+        table.drain();
+        let after = table.insert(Instant::now());
+        assert!(before.is_last() && after.is_last());
+        assert!(!before.is_closing() && !after.is_closing());
     }
 
     #[test]
     fn without_requests_the_next_look_is_the_shortest_limit_away() {
-        let table = Table::default();
+        let table = Table::new(timeouts());
         let start = Instant::now();
         let entry = table.insert(start);
-        assert_eq!(table.sweep_once(start, TIMEOUTS), start + TIMEOUTS.request);
+        assert_eq!(table.sweep_once(start), start + REQUEST);
         table.remove(&entry);
         assert!(table.is_empty());
         table.remove(&entry);
@@ -288,7 +500,7 @@ mod tests {
 
     #[test]
     fn a_connection_whose_first_request_is_on_its_way_is_closed_last() {
-        let table = Table::default();
+        let table = Table::new(timeouts());
         let start = Instant::now();
         let (fresh, reading, idle) = (
             table.insert(start),

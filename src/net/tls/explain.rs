@@ -33,8 +33,9 @@ pub fn explain(error: &io::Error, endpoint_host: &str, options: &TlsOptions) -> 
             | io::ErrorKind::ConnectionAborted,
         ) => format!("the server closed the connection within it; perhaps {SPEAKS_NO_TLS}"),
         // A Redis port without TLS takes our greeting for the beginning of a line (it has a zero
-        // byte before any newline) and waits in silence for the rest.
-        (None, io::ErrorKind::TimedOut) => format!("no answer in time; perhaps {SPEAKS_NO_TLS}"),
+        // byte before any newline) and waits in silence for the rest. A server that hangs looks the
+        // same.
+        (None, io::ErrorKind::TimedOut) => SILENT.to_string(),
         (None, _) => error.to_string(),
     };
     format!("TLS handshake with {endpoint_host} failed: {reason}")
@@ -42,6 +43,9 @@ pub fn explain(error: &io::Error, endpoint_host: &str, options: &TlsOptions) -> 
 
 const SPEAKS_NO_TLS: &str = "the server doesn't speak TLS on this port: \
     drop rediss:// or --redis-tls, or use its TLS port";
+
+const SILENT: &str = "no answer to the TLS greeting in time: the server hangs, or it speaks no TLS \
+    on this port (then drop rediss:// or --redis-tls, or use its TLS port)";
 
 fn reason(error: &Error, host: &str, options: &TlsOptions) -> String {
     match error {

@@ -99,9 +99,24 @@ fn config(leaf: &Leaf) -> ServerConfig {
         .unwrap()
 }
 
+/// Reads the files and makes the connector.
+fn prepared(
+    options: &TlsOptions,
+    host: &str,
+) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    let material = TlsMaterial {
+        trust: match &options.ca_file {
+            Some(path) => roots(path)?,
+            None => built_in_roots(),
+        },
+        identity: identity(options)?,
+    };
+    connector(&material, options, host)
+}
+
 /// A handshake and the first byte after it; an error is explained.
 async fn connect(stream: DuplexStream, options: &TlsOptions, host: &str) -> Result<(), String> {
-    let (connector, name) = connector(options, host).map_err(|error| error.to_string())?;
+    let (connector, name) = prepared(options, host).map_err(|error| error.to_string())?;
     let explained = |error: io::Error| explain(&error, host, options);
     let mut stream = connector.connect(name, stream).await.map_err(explained)?;
     stream.read_u8().await.map_err(explained)?;
@@ -399,7 +414,10 @@ fn errors_of_the_socket_are_explained_or_passed_on() {
     };
     check(
         io::ErrorKind::TimedOut,
-        &["no answer in time", "doesn't speak TLS on this port"],
+        &[
+            "no answer",
+            "the server hangs, or it speaks no TLS on this port",
+        ],
     );
     check(
         io::ErrorKind::ConnectionReset,
@@ -414,7 +432,7 @@ fn errors_of_the_socket_are_explained_or_passed_on() {
 #[test]
 fn unusable_files_are_named_with_the_cure() {
     fn check(options: &TlsOptions, words: &[&str]) {
-        let error = connector(options, "redis.example")
+        let error = prepared(options, "redis.example")
             .map(|_| ())
             .expect_err("is unusable");
         has(&error.to_string(), words);

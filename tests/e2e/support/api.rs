@@ -27,6 +27,8 @@ pub struct Builder {
     env: Vec<(String, String)>,
     /// Where to listen, if not on a free port.
     listen: Option<SocketAddr>,
+    /// The hard limit on file descriptors, if not the caller's.
+    descriptors: Option<u32>,
     /// For password files.
     folder: TempDir,
 }
@@ -60,6 +62,12 @@ impl Builder {
     /// Listens here instead of on a free port.
     pub fn listen_on(mut self, addr: SocketAddr) -> Builder {
         self.listen = Some(addr);
+        self
+    }
+
+    /// Starts it with so many file descriptors at most.
+    pub fn descriptors(mut self, limit: u32) -> Builder {
+        self.descriptors = Some(limit);
         self
     }
 
@@ -105,7 +113,16 @@ impl Builder {
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let addr = self.listen.unwrap_or_else(|| listen(free_port()));
         let admin = listen(free_port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-api"));
+        let binary = env!("CARGO_BIN_EXE_redis-api");
+        let mut command = match self.descriptors {
+            None => Command::new(binary),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(binary);
+                shell
+            }
+        };
         // Every flag has a variable: nothing of the caller's environment may leak in.
         command.env_clear();
         for kept in ["PATH", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
@@ -163,6 +180,7 @@ impl Api {
             args: Vec::new(),
             env: Vec::new(),
             listen: None,
+            descriptors: None,
             folder,
         }
     }
