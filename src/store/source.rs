@@ -202,7 +202,7 @@ impl Source {
     pub fn judge(&self, link: &Link<Waiter>, trouble: Option<String>) {
         let was = link.is_admitted();
         link.admit(trouble.is_none());
-        let (name, address) = (self.place.name(), &self.address);
+        let (role, address) = (self.place.name(), &self.address);
         match trouble {
             None if !was => tracing::info!(role = name, %address, "{name} {address}: usable"),
             Some(why) => {
@@ -212,6 +212,14 @@ impl Source {
                         %address,
                         error = why,
                         "{name} {address}: no longer usable: {why}"
+            None if !was => tracing::info!(role, %address, "{role} {address}: usable"),
+            Some(why) => {
+                if was {
+                    tracing::warn!(
+                        role,
+                        %address,
+                        error = why,
+                        "{role} {address}: no longer usable: {why}"
                     );
                 }
                 self.record_trouble(&why);
@@ -231,6 +239,9 @@ impl Source {
         let (name, address) = (self.place.name(), &self.address);
         let protocol = greeting.protocol;
         tracing::info!(role = name, %address, "{name} {address}: connected (RESP{protocol})");
+        let (role, address) = (self.place.name(), &self.address);
+        let protocol = greeting.protocol;
+        tracing::info!(role, %address, "{role} {address}: connected (RESP{protocol})");
     }
 
     /// A link has no connection any more.

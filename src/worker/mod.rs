@@ -218,6 +218,9 @@ async fn supervise<S: Service>(
     let metrics = registry.acceptor.clone();
     let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
     let workers = cores.len();
+    let workers = cores.len();
+    let metrics = registry.acceptor.clone();
+    let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
     let plans = parts.map(|(index, ((incoming, core), metrics))| Plan {
