@@ -4,6 +4,7 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod check;
 mod drain;
 mod fakes;
 mod http_api;
