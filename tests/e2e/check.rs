@@ -200,8 +200,9 @@ fn text_has_a_line_each() {
 #[test]
 fn one_server_for_both_is_the_naive_topology() {
     let redis = Redis::start_plain();
-    let said = check_one(&redis, &[]);
+    let said = check_one(&redis, &["--workers=3", "--read-connections=2"]);
     said.has("both", "pair", "WARN", "one server");
+    said.has("write", "clients", "OK", "9 of them would be ours");
     said.has("write", "persistence", "WARN", "wipes every replica");
     let said = check_one(&redis, &["--read-role=replica"]);
     said.has("read", "state", "FAIL", "is a master");
