@@ -338,6 +338,15 @@ mod tests {
     }
 
     #[test]
+    fn logins() {
+        let took = Duration::from_micros(1_500);
+        let judge = |protocol| login(protocol, "u", &Password::File("f".into()), took);
+        let found = "RESP3 as u by the password file, in 1.5 ms";
+        check(judge(3), Status::Ok, found, "");
+        check(judge(2), Status::Warn, "RESP2 as u", "+hello");
+    }
+
+    #[test]
     fn chains() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["h".to_string()]).unwrap();

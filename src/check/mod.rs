@@ -84,7 +84,7 @@ async fn examine(options: &Options, resolver: &Resolver) -> Report {
         uses: options.uses,
         max_stale: options.max_stale,
         request_timeout: options.request_timeout,
-        workers: workers.get(),
+        per_pod: workers.get() * connections(options, set),
         resolver,
         end,
     };
@@ -103,6 +103,15 @@ async fn examine(options: &Options, resolver: &Resolver) -> Report {
     }
     of_process(options, workers.get(), why, &mut report);
     report
+}
+
+/// Connections of one worker to the server of `set`: of both roles, where they share one.
+fn connections(options: &Options, set: &SetOptions) -> usize {
+    let all = [&options.read, &options.write];
+    let same = all
+        .iter()
+        .filter(|other| other.endpoint.address == set.endpoint.address);
+    same.map(|other| other.connections).sum()
 }
 
 fn of_process(options: &Options, workers: usize, why: &str, report: &mut Report) {

@@ -32,7 +32,8 @@ pub(super) struct Side<'a> {
     pub uses: Uses,
     pub max_stale: Option<Duration>,
     pub request_timeout: Duration,
-    pub workers: usize,
+    /// Connections that one process opens to this server.
+    pub per_pod: usize,
     pub resolver: &'a Resolver,
     /// When the whole run must be over.
     pub end: Instant,
@@ -193,7 +194,7 @@ impl Asked<'_> {
     async fn settings(&mut self, info: &Info, report: &mut Report) -> Result<(), Error> {
         let side = self.side;
         let max = self.setting("maxclients").await?;
-        let per_pod = (side.workers * side.set.connections) as u64;
+        let per_pod = side.per_pod as u64;
         let remote = !side.set.endpoint.address.is_local();
         let max = max.and_then(|text| text.parse().ok());
         let clients = server::clients(info, max, per_pod, remote);

@@ -42,7 +42,8 @@ const TERM_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Variables that a child gets from our environment. All others stay away: nearly every flag of
 /// `serve` has one, and the rig must be the same everywhere.
-const KEPT_VARIABLES: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "TERM", "RUST_BACKTRACE"];
+pub(super) const KEPT_VARIABLES: [&str; 6] =
+    ["PATH", "HOME", "TMPDIR", "LANG", "TERM", "RUST_BACKTRACE"];
 
 /// A row of the table: one child.
 #[derive(Debug)]

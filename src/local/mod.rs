@@ -18,6 +18,8 @@ mod certs;
 mod child;
 mod error;
 #[cfg(unix)]
+mod examine;
+#[cfg(unix)]
 mod guard;
 #[cfg(unix)]
 mod ports;

@@ -16,11 +16,14 @@ use super::certs::{self, Certs};
 use super::child::{Children, Launcher, Spec};
 use super::ports::Ports;
 use super::probe::Probe;
-use super::{ADMIN_PORT, Error, LISTEN_PORT, Options, redis};
+use super::{ADMIN_PORT, Error, LISTEN_PORT, Options, examine, redis};
 
 /// The replica takes the port where `serve` looks for Redis by default.
 const REPLICA_PORT: u16 = 6379;
 const MASTER_PORT: u16 = 6380;
+
+/// The name of the child that is the API.
+const API: &str = "api";
 
 /// For one child to be ready: milliseconds on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -114,7 +117,7 @@ fn table(
         "its output says why it can't follow the master",
     )?;
     let api = Spec {
-        name: "api",
+        name: API,
         program,
         args: serve(places, &certs, &pass_file, serve_args)
             .into_iter()
@@ -192,13 +195,22 @@ async fn live(
 /// Ends only by a failure.
 async fn work(specs: Vec<Spec>, children: &mut Children, places: &Places) -> Error {
     for spec in specs {
-        let (name, program) = (spec.name, spec.program.display().to_string());
+        let (name, program, args) = (spec.name, spec.program.clone(), spec.args.clone());
         match children.start(spec).await {
             Ok(pid) => say(format_args!(
-                "{name:8} {} (process {pid}, {program})",
-                places.of(name)
+                "{name:8} {} (process {pid}, {})",
+                places.of(name),
+                program.display()
             )),
-            Err(error) => return error,
+            Err(error) => {
+                // It runs and can't read: what it misses is on the way to the servers.
+                if let Error::Slow { name: API, .. } = error
+                    && let Some(said) = examine::report(&program, &args).await
+                {
+                    say(format_args!("redis-api check says of it:\n{said}"));
+                }
+                return error;
+            }
         }
     }
     say(format_args!(

@@ -5,6 +5,7 @@
 #![cfg(unix)]
 
 mod degraded;
+mod check;
 mod drain;
 mod fakes;
 mod framing;

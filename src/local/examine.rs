@@ -1,0 +1,47 @@
+//! What `redis-api check` says of the rig whose API did not become ready.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::child::KEPT_VARIABLES;
+
+/// The check ends by itself before that.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs `check` of `program` with the arguments that `serve` got; `None` if it says nothing. Its
+/// report is all that matters: that something fails is known.
+pub(super) async fn report(program: &Path, serve: &[OsString]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.arg("check").args(serve.get(1..)?).env_clear();
+    let kept = KEPT_VARIABLES.iter();
+    command.envs(kept.filter_map(|name| Some((name, env::var_os(name)?))));
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command.kill_on_drop(true);
+    let output = timeout(CHECK_TIMEOUT, command.output()).await.ok()?.ok()?;
+    let text = String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn check_gets_the_arguments_of_serve() {
+        let args = |args: &[&str]| args.iter().map(OsString::from).collect::<Vec<_>>();
+        let said = report(Path::new("/bin/echo"), &args(&["serve", "--pin", "--x=y"])).await;
+        assert_eq!(said.as_deref(), Some("check --pin --x=y"));
+        let silent = report(Path::new("/bin/false"), &args(&["serve"])).await;
+        assert_eq!(silent, None);
+        let missing = report(Path::new("/nowhere/api"), &args(&["serve"])).await;
+        assert_eq!(missing, None);
+    }
+}
