@@ -204,14 +204,6 @@ impl Source {
         link.admit(trouble.is_none());
         let (role, address) = (self.place.name(), &self.address);
         match trouble {
-            None if !was => tracing::info!(role = name, %address, "{name} {address}: usable"),
-            Some(why) => {
-                if was {
-                    tracing::warn!(
-                        role = name,
-                        %address,
-                        error = why,
-                        "{name} {address}: no longer usable: {why}"
             None if !was => tracing::info!(role, %address, "{role} {address}: usable"),
             Some(why) => {
                 if was {
@@ -236,9 +228,6 @@ impl Source {
             seen.silence.set(0);
             seen.shown_age.set(None);
         }
-        let (name, address) = (self.place.name(), &self.address);
-        let protocol = greeting.protocol;
-        tracing::info!(role = name, %address, "{name} {address}: connected (RESP{protocol})");
         let (role, address) = (self.place.name(), &self.address);
         let protocol = greeting.protocol;
         tracing::info!(role, %address, "{role} {address}: connected (RESP{protocol})");

@@ -215,9 +215,6 @@ async fn supervise<S: Service>(
 
     let (phase, phases) = watch::channel(Phase::Serve);
     let (ended, mut endings) = mpsc::channel(cores.len());
-    let metrics = registry.acceptor.clone();
-    let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
-    let workers = cores.len();
     let workers = cores.len();
     let metrics = registry.acceptor.clone();
     let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);

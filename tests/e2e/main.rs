@@ -4,8 +4,8 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
-mod degraded;
 mod check;
+mod degraded;
 mod drain;
 mod fakes;
 mod framing;
