@@ -21,7 +21,7 @@
 //! | [`store`] | reads and writes of the hash | `net` and below |
 //! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
-//! | [`check`] | says of both Redis servers and this process what is wrong | `store`, `net` and below; `worker` |
+//! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
 //! | [`local`] | the rig on one machine, as processes | `config` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |
 //! | [`config`] | flags and environment to options | all |

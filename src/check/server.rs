@@ -50,9 +50,16 @@ pub(super) fn read_state(info: &Info, role: ReadRole) -> Verdict {
             (Some(false), false) => {
                 "set its replicaof, or drop --read-role replica if that is meant".to_string()
             }
-            (None, _) => "use Redis or Valkey, without a proxy before it".to_string(),
+            (None, _) => {
+                "grant +info to the user, or use Redis or Valkey without a proxy before it"
+                    .to_string()
+            }
         };
         return Verdict::fail(format!("unusable: it {trouble}"), cure);
+    }
+    if info.value("role").is_none() {
+        let cure = "grant +info to the user";
+        return Verdict::fail("unusable: INFO replication can't be seen", cure);
     }
     if !state.is_replica {
         return Verdict::ok("a master");
@@ -91,6 +98,10 @@ fn upstream(info: &Info) -> String {
 
 /// The write server must be a master that is not loading.
 pub(super) fn write_state(info: &Info) -> Verdict {
+    if info.value("role").is_none() {
+        let found = "whether it is a master can't be seen";
+        return Verdict::warn(found, "grant +info to the user");
+    }
     if Replication::parse(info.0.as_bytes()).is_replica {
         return Verdict::fail(
             format!("a replica of {}: it refuses writes", upstream(info)),
@@ -206,6 +217,10 @@ pub(super) fn pair(read: &Info, write: &Info) -> Verdict {
              adds load to it",
             "read from a replica beside each pod (--read-redis-addr)",
         );
+    }
+    if read.value("role").is_none() {
+        let found = "whether they belong together can't be seen";
+        return Verdict::warn(found, "grant +info to the user of the read side");
     }
     if !state.is_replica {
         return Verdict::warn(

@@ -19,6 +19,9 @@ use crate::store::ReadRole;
 /// A name may have hundreds of addresses; so many are tried.
 const MAX_ADDRESSES: usize = 8;
 
+/// The sections of `INFO` that are judged.
+const SECTIONS: [&str; 5] = ["server", "clients", "memory", "persistence", "replication"];
+
 /// A reply may take this many request timeouts.
 const PATIENCE: u32 = 5;
 
@@ -134,7 +137,7 @@ impl Asked<'_> {
         report.add(role, "login", verdict);
         self.rights(&user, report).await?;
 
-        let Value::Text(info) = self.ask(&["INFO"]).await? else {
+        let Some(info) = self.info().await? else {
             let cure = format!("ACL SETUSER {user} +info");
             let found = "INFO is refused: role, version and state can't be seen";
             let verdict = match role {
@@ -144,10 +147,24 @@ impl Asked<'_> {
             report.add(role, "server", verdict);
             return Ok(None);
         };
-        let info = Info(info);
         report.add(role, "server", server::version(&info));
         self.settings(&info, report).await?;
         Ok(Some(info))
+    }
+
+    /// What the server says of itself, or as many sections of it as this user may see: a rule can
+    /// grant single ones (`+info|replication`).
+    async fn info(&mut self) -> Result<Option<Info>, Error> {
+        if let Value::Text(all) = self.ask(&["INFO"]).await? {
+            return Ok(Some(Info(all)));
+        }
+        let mut seen = String::new();
+        for section in SECTIONS {
+            if let Value::Text(text) = self.ask(&["INFO", section]).await? {
+                seen += &text;
+            }
+        }
+        Ok((!seen.is_empty()).then_some(Info(seen)))
     }
 
     async fn ask(&mut self, words: &[&str]) -> Result<Value, Error> {

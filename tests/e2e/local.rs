@@ -134,3 +134,31 @@ fn missing_server_is_told_with_the_cure() {
     assert_eq!(api.wait_exit(PATIENCE).code(), Some(1));
     api.wait_log("--redis-server /nowhere/redis", PATIENCE);
 }
+
+#[test]
+fn api_that_is_not_ready_is_checked() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let server = folder.path().join("server");
+    // The rig sees that the replica is in sync; the API may not see whether it is loading.
+    let script = "#!/bin/sh\n\
+        grep -q replicaof \"$1\" || exec redis-server \"$@\"\n\
+        exec redis-server \"$@\" --user default on nopass '~*' +@all -info '+info|replication'\n";
+    fs::write(&server, script).expect("our folder is writable");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&server, mode).expect("our file can be made a program");
+    let _one_at_a_time = starting();
+    let mut api = Api::subcommand("local")
+        .arg("--redis-server")
+        .arg(server.display().to_string())
+        .start();
+    let status = api.wait_exit(3 * PATIENCE);
+    assert_eq!(status.code(), Some(1), "{:?}", api.log());
+    api.wait_log("api was not ready within", PATIENCE);
+    api.wait_log("redis-api check says of it:", PATIENCE);
+    let line = api.wait_log("FAIL  read     state", PATIENCE);
+    assert!(
+        line.contains("INFO persistence") && line.contains("+info"),
+        "{line}"
+    );
+    api.wait_log("OK    write    login", PATIENCE);
+}

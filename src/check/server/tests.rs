@@ -76,6 +76,7 @@ fn states_of_the_read_side() {
     check(&["loading:1", "role:slave"], Fail, "loading");
     check(&["role:master"], Fail, "does not say");
     check(&["loading:0", "role:master"], Ok, "a master");
+    check(&["loading:0"], Fail, "INFO replication");
     check_as(
         ReadRole::Replica,
         &["loading:0", "role:master"],
@@ -86,6 +87,7 @@ fn states_of_the_read_side() {
 
 #[test]
 fn states_of_the_write_side() {
+    check(write_state(&info(&["loading:0"])), Warn, "can't be seen");
     check(write_state(&info(UP)), Fail, "a replica of m:6379");
     let master = ["loading:0", "role:master", "connected_slaves:3"];
     check(write_state(&info(&master)), Ok, "3 replicas");
@@ -207,6 +209,7 @@ fn pairs_of_servers() {
     check(valkey, up, redis74, Warn, "Valkey 8.0.1");
     check(redis74, never, valkey, Fail, "follow Valkey 8.0.1");
     check(redis70, master, redis70, Warn, "two masters");
+    check(redis70, &[], redis70, Warn, "can't be seen");
     let other = ["role:slave", "master_link_status:up", "master_replid:y"];
     check(redis70, &other, redis70, Warn, "another data set");
     let one = side("1", redis70, master);
