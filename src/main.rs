@@ -132,8 +132,12 @@ fn look(options: Serve, format: check::Format) -> ExitCode {
         read_role: options.read_role,
         request_timeout: options.request_timeout,
         workers: options.workers,
-        uses: check::Uses::default(),
-        max_stale: None,
+        uses: check::Uses {
+            field_limit: options.guard.max_fields.is_some(),
+            write_wait: options.write_wait > 0,
+        },
+        max_stale: options.max_stale,
+        token_file: options.guard.token_file,
         warnings: options.warnings,
     };
     match check::run(&options) {

@@ -23,6 +23,7 @@ mod side;
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -53,6 +54,8 @@ pub struct Options {
     pub uses: Uses,
     /// The age from which on reads are refused; `None`: none.
     pub max_stale: Option<Duration>,
+    /// The file of the token that writes need.
+    pub token_file: Option<PathBuf>,
     /// What reading the flags warned of.
     pub warnings: Vec<String>,
 }
@@ -125,6 +128,9 @@ fn of_process(options: &Options, workers: usize, why: &str, report: &mut Report)
         "backlog",
         process::backlog(listen::BACKLOG, process::somaxconn()),
     );
+    if let Some(path) = &options.token_file {
+        add("file", process::file("--write-token-file", path, true));
+    }
     for (prefix, set) in [
         ("--read-redis", &options.read),
         ("--write-redis", &options.write),

@@ -66,7 +66,7 @@ fn cure(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NoAuth => "; this server wants a password: give --…-redis-pass-file",
         ErrorKind::WrongPass => "; check the user name and the password file",
-        ErrorKind::NoPerm => "; grant it to this user (README, \"Rights\")",
+        ErrorKind::NoPerm => "; grant it to this user (README, \"Least rights in Redis\")",
         ErrorKind::MaxClients => "; raise maxclients, or run fewer workers or connections",
         ErrorKind::Moved => "; cluster mode is not supported: use a server without it",
         ErrorKind::ReadOnly => "; the name is resolved again to find the new master",
