@@ -106,7 +106,9 @@ impl Bystander {
             during.len()
         );
         let slowest = took.iter().map(|(_, took)| *took).max();
-        assert!(slowest < Some(REQUEST_TIMEOUT), "{attack}: {slowest:?}");
+        // The server keeps its time by its own clock, else the status were 504; this one also
+        // counts what the client waits for a core.
+        assert!(slowest < Some(REQUEST_TIMEOUT * 2), "{attack}: {slowest:?}");
     }
 }
 
