@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::credentials::Credentials;
@@ -48,6 +49,28 @@ pub const LIMITS: Limits = Limits {
 };
 /// The first byte of a TLS alert: its content type (RFC 8446 §5.1).
 const TLS_ALERT: u8 = 21;
+
+/// What a connection has yet to send.
+#[derive(Default)]
+struct Outgoing {
+    /// The transport has bytes that it may still hold back.
+    unflushed: bool,
+    /// The commands have waited for a look at the sockets.
+    waited: bool,
+}
+
+impl Outgoing {
+    /// Whether the commands should wait for the runtime's next look at the sockets; once.
+    ///
+    /// At 64 busy connections this brings 17 requests to a command instead of 13, and saves a
+    /// fifth of Redis' work (tuning/README.md). Where few share a command it would only cost a
+    /// system call, and is left out.
+    fn may_wait<W>(&mut self, link: &Link<W>) -> bool {
+        let waiting = |conn: &mut Conn<W>| !conn.output().is_empty();
+        self.waited = link.is_crowded() && !self.waited && link.with(waiting).unwrap_or(false);
+        self.waited
+    }
+}
 
 /// What a driver needs beside its link and owner.
 pub struct Driver {
@@ -179,10 +202,10 @@ impl Driver {
         owner: &Rc<dyn Owner<W>>,
     ) -> Error {
         let mut timer = pin!(sleep_until(Instant::now()));
-        let mut unflushed = false;
+        let mut outgoing = Outgoing::default();
         poll_fn(|cx| {
             link.listen(cx.waker());
-            match self.advance(cx, &mut stream, link, owner, timer.as_mut(), &mut unflushed) {
+            match self.advance(cx, &mut stream, link, owner, timer.as_mut(), &mut outgoing) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(error),
             }
@@ -198,10 +221,13 @@ impl Driver {
         link: &Rc<Link<W>>,
         owner: &Rc<dyn Owner<W>>,
         mut timer: Pin<&mut Sleep>,
-        unflushed: &mut bool,
+        outgoing: &mut Outgoing,
     ) -> Result<(), Error> {
         for _ in 0..MAX_READS {
-            if let Err(error) = write(cx, stream, link, unflushed) {
+            if outgoing.may_wait(link) {
+                // Wakes this task after the runtime's next look at the sockets.
+                let _ = pin!(yield_now()).poll(cx);
+            } else if let Err(error) = write(cx, stream, link, &mut outgoing.unflushed) {
                 // The reason may be there to be read: an alert, sent before the server closed.
                 return match self.read(cx, stream, link, owner) {
                     Err(alert @ Error::Tls(_)) => Err(alert),

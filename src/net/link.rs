@@ -43,6 +43,8 @@ pub struct Link<W> {
     /// Counts the times the driver began to give bytes to the transport: a command enqueued at this
     /// count has not been sent while the count stands.
     flushes: Cell<u64>,
+    /// See [`Link::set_crowded`].
+    crowded: Cell<bool>,
     /// The driver is woken already and will see what was enqueued.
     woken: Cell<bool>,
     driver: RefCell<Option<Waker>>,
@@ -56,6 +58,7 @@ impl<W> Link<W> {
             conn: RefCell::new(None),
             admitted: Cell::new(false),
             flushes: Cell::new(0),
+            crowded: Cell::new(false),
             woken: Cell::new(false),
             driver: RefCell::new(None),
             metrics,
@@ -109,6 +112,17 @@ impl<W> Link<W> {
             driver.wake_by_ref();
         }
         Ok(())
+    }
+
+    /// Says that many requests share a command at present. Then the driver looks at the sockets once
+    /// more before it sends: who has arrived meanwhile shares too. It is no timer, and never a
+    /// second look.
+    pub fn set_crowded(&self, crowded: bool) {
+        self.crowded.set(crowded);
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded.get()
     }
 
     pub(super) fn open(&self, conn: Conn<W>) {

@@ -26,6 +26,9 @@ use crate::turn::Turn;
 /// Waiters of one command. More are shed: it bounds what a server that hangs makes us keep.
 const MAX_WAITERS: usize = 16 * 1024;
 
+/// So many waiters of one command make a crowd: more are on their way (see [`Link::set_crowded`]).
+const CROWD: usize = 4;
+
 /// Times that one read is sent at most, when connections are lost under it.
 const MAX_SENDS: u8 = 3;
 
@@ -333,6 +336,7 @@ impl Reads {
     ) -> Verdict {
         let waiters = answer.waiters();
         self.last_size.set(waiters);
+        link.set_crowded(waiters >= CROWD);
         self.metrics.read_batch_size.observe(waiters as u64);
         let verdict = match &value {
             Err(ReadError::Refused { kind, text }) => {
