@@ -15,23 +15,20 @@
 //! What the probes are for: <https://kubernetes.io/docs/concepts/workloads/pods/probes/>.
 
 use std::convert::Infallible;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::rt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -41,9 +38,6 @@ use crate::metrics::{self, Registry};
 /// How long to stop accepting after a failure. Accepting again at once would spin while the process
 /// has no file descriptor left; 50 ms keeps a probe's own timeout (1 s by default) far away.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Most bytes read from a socket at once: a probe's or a scrape's whole request.
-const READ_SIZE: usize = 2048;
 
 /// Most bytes that hyper buffers of one request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -163,7 +157,7 @@ async fn serve_connection(limits: Limits, stream: TcpStream, state: Arc<State>) 
     });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(Io(stream), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     if timeout(limits.lifetime, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
@@ -251,45 +245,6 @@ fn response(status: StatusCode, media: &'static str, body: Bytes) -> Response<Fu
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(media));
     response
-}
-
-/// A tokio socket in the terms of hyper.
-///
-/// Reading goes through a small buffer and a copy: reading into hyper's own buffer takes unsafe
-/// code, which a few requests a second don't deserve.
-struct Io(TcpStream);
-
-impl rt::Read for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut bytes = [0; READ_SIZE];
-        let room = cursor.remaining().min(READ_SIZE);
-        let mut buffer = ReadBuf::new(&mut bytes[..room]);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
-        cursor.put_slice(buffer.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl rt::Write for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
