@@ -47,6 +47,7 @@ pub const LIMITS: Limits = Limits {
     bulk_len: 1 << 20,
     reply_len: 4 << 20,
 };
+
 /// The first byte of a TLS alert: its content type (RFC 8446 §5.1).
 const TLS_ALERT: u8 = 21;
 

@@ -29,6 +29,9 @@ const MAX_WAITERS: usize = 16 * 1024;
 /// So many waiters of one command make a crowd: more are on their way (see [`Link::set_crowded`]).
 const CROWD: usize = 4;
 
+/// Fewest fields in the map of a turn's commands at which those already sent are dropped from it.
+const MIN_SWEEP: usize = 64;
+
 /// Times that one read is sent at most, when connections are lost under it.
 const MAX_SENDS: u8 = 3;
 
@@ -141,8 +144,10 @@ pub struct Reads {
     hget_current: Bytes,
     /// This turn's command for `/`.
     current: RefCell<Option<Open>>,
-    /// This turn's commands for other fields.
+    /// This turn's commands for other fields, and some that were sent.
     fields: RefCell<HashMap<Box<[u8]>, Open>>,
+    /// How many of these make it time to drop what was sent.
+    sweep_at: Cell<usize>,
     body: CurrentBody,
     /// Waiters of the last batch: what the next one makes room for.
     last_size: Cell<usize>,
@@ -169,6 +174,7 @@ impl Reads {
             hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
             current: RefCell::new(None),
             fields: RefCell::new(HashMap::new()),
+            sweep_at: Cell::new(MIN_SWEEP),
             body: CurrentBody::default(),
             last_size: Cell::new(0),
         })
@@ -245,8 +251,7 @@ impl Reads {
         if let Some(open) = fields.get(field).filter(|open| open.joinable()) {
             return join(open);
         }
-        // What was sent can't be joined any more, so the map holds this turn's fields only.
-        fields.retain(|_, open| open.joinable());
+        self.forget_sent(&mut fields);
         let open = self.open(now, |out| {
             resp::command(out, &[b"HGET", HASH.as_bytes(), field]);
         })?;
@@ -255,6 +260,15 @@ impl Reads {
             fields.insert(field.into(), open);
         }
         Ok(wait)
+    }
+
+    /// Drops the commands that were sent and so can't be joined any more: not each time, which would
+    /// cost a look at all of a turn's fields for each of them, but when they may be half the map.
+    fn forget_sent(&self, fields: &mut HashMap<Box<[u8]>, Open>) {
+        if fields.len() >= self.sweep_at.get() {
+            fields.retain(|_, open| open.joinable());
+            self.sweep_at.set((2 * fields.len()).max(MIN_SWEEP));
+        }
     }
 
     fn send_many(&self, fields: &[Box<[u8]>], now: Instant) -> Result<Wait<Outcome>, ReadError> {
