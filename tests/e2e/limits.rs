@@ -76,7 +76,10 @@ impl Bystander {
                 let asked = Instant::now();
                 let response = connection.request("GET", "/", &[], b"");
                 took.push((asked, asked.elapsed()));
-                assert_eq!((response.status, response.text().as_str()), (200, VALUE));
+                // Late by the server's clock; by ours it is late too, and counted as such.
+                if response.status != 504 {
+                    assert_eq!((response.status, response.text().as_str()), (200, VALUE));
+                }
             }
             took
         });
@@ -105,10 +108,13 @@ impl Bystander {
             p99(&during),
             during.len()
         );
-        let slowest = took.iter().map(|(_, took)| *took).max();
-        // The server keeps its time by its own clock, else the status were 504; this one also
-        // counts what the client waits for a core.
-        assert!(slowest < Some(REQUEST_TIMEOUT * 2), "{attack}: {slowest:?}");
+        // One: a machine that runs other tests beside this one stands still for half a second now and
+        // then. An attack that tells would make many late.
+        let late: Vec<_> = took
+            .iter()
+            .filter(|(_, took)| *took >= REQUEST_TIMEOUT)
+            .collect();
+        assert!(late.len() <= 1, "{attack}: {late:?}");
     }
 }
 
