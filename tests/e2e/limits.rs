@@ -108,8 +108,8 @@ impl Bystander {
             p99(&during),
             during.len()
         );
-        // One: a machine that runs other tests beside this one stands still for half a second now and
-        // then. An attack that tells would make many late.
+        // None should be. One is let pass for the time being: beside other tests a single answer has
+        // been late by half a second, and why is not known. An attack that tells makes many late.
         let late: Vec<_> = took
             .iter()
             .filter(|(_, took)| *took >= REQUEST_TIMEOUT)

@@ -181,11 +181,6 @@ impl<S: Service> Server<S> {
         self.table.close_all();
         self.table.emptied().await;
     }
-
-    /// Open connections.
-    pub fn connections(&self) -> usize {
-        self.table.len()
-    }
 }
 
 /// The service as hyper calls it, for one connection.
