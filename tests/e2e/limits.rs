@@ -76,10 +76,7 @@ impl Bystander {
                 let asked = Instant::now();
                 let response = connection.request("GET", "/", &[], b"");
                 took.push((asked, asked.elapsed()));
-                // Late by the server's clock; by ours it is late too, and counted as such.
-                if response.status != 504 {
-                    assert_eq!((response.status, response.text().as_str()), (200, VALUE));
-                }
+                assert_eq!((response.status, response.text().as_str()), (200, VALUE));
             }
             took
         });
@@ -108,13 +105,11 @@ impl Bystander {
             p99(&during),
             during.len()
         );
-        // None should be. One is let pass for the time being: beside other tests a single answer has
-        // been late by half a second, and why is not known. An attack that tells makes many late.
         let late: Vec<_> = took
             .iter()
             .filter(|(_, took)| *took >= REQUEST_TIMEOUT)
             .collect();
-        assert!(late.len() <= 1, "{attack}: {late:?}");
+        assert!(late.is_empty(), "{attack}: {late:?}");
     }
 }
 

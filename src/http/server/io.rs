@@ -248,7 +248,9 @@ impl<T: Transport> Read for Io<T> {
         let mut read = ReadBuf::uninit(&mut bytes);
         let mut read = read.take(buf.remaining());
         let entry = &socket.entry;
-        match Pin::new(&mut *socket.stream.borrow_mut()).poll_read(cx, &mut read)? {
+        // Not as the `match`'s own expression: the stream would stay borrowed in its arms.
+        let polled = Pin::new(&mut *socket.stream.borrow_mut()).poll_read(cx, &mut read)?;
+        match polled {
             Poll::Ready(()) => {
                 let bytes = read.filled();
                 if !bytes.is_empty() {

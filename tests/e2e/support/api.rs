@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -40,6 +40,7 @@ pub struct Api {
     addr: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    collectors: Vec<JoinHandle<()>>,
     _folder: TempDir,
 }
 
@@ -141,20 +142,23 @@ impl Builder {
         let mut process = Process::spawn(&mut command);
         let log = Arc::new(Mutex::new(Vec::new()));
         let child = process.child();
-        collect(child.stdout.take().expect("stdout is piped"), &log);
-        collect(child.stderr.take().expect("stderr is piped"), &log);
+        let collectors = vec![
+            collect(child.stdout.take().expect("stdout is piped"), &log),
+            collect(child.stderr.take().expect("stderr is piped"), &log),
+        ];
         Api {
             process,
             addr,
             admin,
             log,
+            collectors,
             _folder: self.folder,
         }
     }
 }
 
 /// Appends the lines of a pipe to the log, until the process has closed it.
-fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let log = Arc::clone(log);
     thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
@@ -163,7 +167,7 @@ fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
                 .expect("no thread panics with the log")
                 .push(line);
         }
-    });
+    })
 }
 
 impl Api {
@@ -298,5 +302,22 @@ impl Api {
     pub fn stop(&mut self) -> ExitStatus {
         self.term();
         self.wait_exit(PATIENCE)
+    }
+}
+
+/// A panic is a bug of ours whatever the test looks at: the release build ends by it, with every
+/// request in hand. This one only loses a task, so that nobody might notice.
+impl Drop for Api {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        self.process.kill();
+        for collector in self.collectors.drain(..) {
+            collector.join().expect("a collector only reads");
+        }
+        let log = self.log();
+        let panicked = log.iter().find(|line| line.contains("panicked at"));
+        assert_eq!(panicked, None, "log:\n{}", log.join("\n"));
     }
 }
