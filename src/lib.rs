@@ -22,7 +22,9 @@
 //! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
-//! | [`local`] | the rig on one machine, as processes | `config` |
+//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics` |
+//! | [`local`] | the rig on one machine, as processes | `load` |
+//! | [`ramp`] | one rate after another on the rig | `local`, `load` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |
 //! | [`config`] | flags and environment to options | all |
 //!
@@ -46,10 +48,12 @@ pub mod check;
 pub mod config;
 pub mod conn;
 pub mod http;
+pub mod load;
 pub mod local;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod ramp;
 pub mod resp;
 pub mod store;
 pub mod turn;

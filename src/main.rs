@@ -10,8 +10,10 @@ use redis_api::check;
 use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
 use redis_api::http::guard::Guard;
 use redis_api::http::service;
+use redis_api::load::{aggregator, bot, updater};
 use redis_api::local;
 use redis_api::log::{self, Format};
+use redis_api::ramp;
 use redis_api::store::{ReadMode, ReadOptions, WriteOptions};
 use redis_api::worker::{self, ApiOptions, Port};
 
@@ -47,6 +49,10 @@ fn main() -> ExitCode {
         Command::HelloWorld(options) => finish(hello(&options)),
         Command::Local(options) => finish(rig(options)),
         Command::Check(options, format) => look(*options, format),
+        Command::VegetaServer(options, _) => finish(bot::run(options)),
+        Command::Aggregator(options, _) => finish(aggregator::run(options)),
+        Command::Updater(options, _) => finish(updater::run(options)),
+        Command::Ramp(options, _) => finish(ramp::run(options)),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Group {
     pub flags: &'static [Flag],
 }
 
-const fn flag(
+pub(super) const fn flag(
     name: &'static str,
     value: &'static str,
     default: Option<&'static str>,
@@ -40,7 +40,7 @@ const fn flag(
     }
 }
 
-const fn list(flag: Flag) -> Flag {
+pub(super) const fn list(flag: Flag) -> Flag {
     Flag {
         repeats: true,
         ..flag

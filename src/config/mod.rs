@@ -17,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 use self::values::{Environment, Origin, Values};
 use crate::check::Format;
 use crate::http::guard;
+use crate::load::{aggregator as load_aggregator, bot, updater as load_updater};
 use crate::log;
 use crate::net::endpoint::{Endpoint, SetOptions};
 use crate::store::{ReadMode, ReadRole};
@@ -24,14 +25,18 @@ use crate::worker::{ClientLimits, FallbackOptions};
 
 mod access;
 mod address;
+mod aggregator;
 mod command_line;
 mod degraded;
 mod exit;
 mod flags;
 mod parsers;
+mod ramp;
 mod redis;
 mod subcommands;
+mod updater;
 mod values;
+mod vegetaserver;
 
 pub use exit::{Exit, Stream};
 
@@ -46,6 +51,14 @@ pub enum Command {
     Local(Local),
     /// Looks at what `serve` would meet with these options.
     Check(Box<Serve>, Format),
+    /// Drives vegeta.
+    VegetaServer(bot::Options, log::Options),
+    /// Merges what all bots measured.
+    Aggregator(load_aggregator::Options, log::Options),
+    /// Posts values.
+    Updater(load_updater::Options, log::Options),
+    /// Holds one rate after another.
+    Ramp(crate::ramp::Options, log::Options),
 }
 
 impl Command {
@@ -56,6 +69,10 @@ impl Command {
             Command::HelloWorld(options) => options.log,
             Command::Local(options) => options.log,
             Command::Check(options, _) => options.log,
+            Command::VegetaServer(_, log)
+            | Command::Aggregator(_, log)
+            | Command::Updater(_, log)
+            | Command::Ramp(_, log) => *log,
         }
     }
 }
@@ -171,12 +188,27 @@ pub fn parse_with(
         "serve" => serve(&mut values).map(|serve| Command::Serve(Box::new(serve))),
         "check" => check(&mut values),
         "helloworld" => hello_world(&mut values).map(Command::HelloWorld),
+        "vegetaserver" => with_log(&mut values, vegetaserver::options, Command::VegetaServer),
+        "aggregator" => with_log(&mut values, self::aggregator::options, Command::Aggregator),
+        "updater" => with_log(&mut values, self::updater::options, Command::Updater),
+        "ramp" => with_log(&mut values, self::ramp::options, Command::Ramp),
         _ => local(&mut values).map(Command::Local),
     };
     match command {
         Some(command) if values.errors.is_empty() => Ok(command),
         _ => Err(exit::wrong_values(&values.errors, subcommand.name)),
     }
+}
+
+/// Options of a subcommand's own, and how to log.
+fn with_log<T>(
+    values: &mut Values<'_>,
+    options: impl FnOnce(&mut Values<'_>) -> Option<T>,
+    command: impl FnOnce(T, log::Options) -> Command,
+) -> Option<Command> {
+    let options = options(values);
+    let log = log_options(values);
+    Some(command(options?, log?))
 }
 
 fn serve(values: &mut Values<'_>) -> Option<Serve> {

@@ -1,9 +1,13 @@
 //! The table of subcommands: which groups of flags each takes.
 
+use super::aggregator::AGGREGATOR;
 use super::flags::{
     ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOCAL, LOG, PROCESS,
     READ_REDIS, READS, REDIS, WRITE_REDIS, WRITES,
 };
+use super::ramp::RAMP;
+use super::updater::UPDATER;
+use super::vegetaserver::VEGETASERVER;
 
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
@@ -60,6 +64,26 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
         name: "local",
         about: "The whole rig on this machine: TLS master, replica and API, as real processes",
         groups: &[&LOCAL, &LOG],
+    },
+    Subcommand {
+        name: "vegetaserver",
+        about: "A load bot: drives vegeta at a constant rate, and serves a window of its results",
+        groups: &[&VEGETASERVER, &LOG],
+    },
+    Subcommand {
+        name: "aggregator",
+        about: "Merges the windows of all load bots; serves the dashboard and the currency page",
+        groups: &[&AGGREGATOR, &LOG],
+    },
+    Subcommand {
+        name: "updater",
+        about: "Posts a new value at a steady pace",
+        groups: &[&UPDATER, &LOG],
+    },
+    Subcommand {
+        name: "ramp",
+        about: "Holds one rate after another on the rig; writes a table and a chart",
+        groups: &[&RAMP, &LOG],
     },
 ];
 

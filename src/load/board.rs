@@ -1,0 +1,174 @@
+//! What the aggregator knows at one moment, and what it remembers: all that pages, streams and
+//! scrapers show.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::window::Window;
+
+/// Points kept: five minutes, one a second.
+pub const HISTORY: usize = 300;
+
+/// A share of the target below which the generator itself was the limit.
+pub const GENERATOR_SHARE: f64 = 0.98;
+
+/// Everything, as of one second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Board {
+    /// When this was put together, in ms since 1970.
+    pub at_ms: u64,
+    pub summary: Summary,
+    /// Each bot, in the order of its address.
+    pub bots: Vec<Bot>,
+    /// The pods of the API; `null`: nobody said where they are.
+    pub pods: Option<Vec<Pod>>,
+    /// The value that the API serves; `null`: nobody said where the API is.
+    pub current: Option<Current>,
+}
+
+/// One merged window over all bots that answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    #[serde(flatten)]
+    pub window: Window,
+    /// Bots in the window.
+    pub bots: usize,
+    /// Bots known and not in it: late or dead.
+    pub bots_left_out: usize,
+    /// Why the load was not what was asked for, in sentences; empty: it was. Latencies of such a
+    /// window are not those of an open loop.
+    pub generator_limits: Vec<String>,
+}
+
+/// How a bot answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BotState {
+    /// In time.
+    Alive,
+    /// Not within its deadline.
+    Late,
+    /// Not at all, or rubbish.
+    Dead,
+}
+
+/// One bot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bot {
+    pub address: String,
+    pub state: BotState,
+    /// What went wrong; `null` if nothing.
+    pub trouble: Option<String>,
+    /// 0 unless alive.
+    pub target_rate: f64,
+    pub achieved_rate: f64,
+    pub restarts: u64,
+    pub workers_capped: bool,
+    pub silent_seconds: Option<f64>,
+}
+
+/// One pod of the API, over the same seconds as the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    pub address: String,
+    /// What went wrong; `null`: it answered.
+    pub trouble: Option<String>,
+    pub requests_per_second: f64,
+    /// CPU µs per request of the API; `null` without requests.
+    pub api_cpu_us: Option<f64>,
+    /// The same of the server it reads from; `null` also where it does not say.
+    pub redis_cpu_us: Option<f64>,
+    /// Cores in use: 1.0 is 1,000 millicores.
+    pub api_cores: f64,
+    pub redis_cores: Option<f64>,
+    pub connections: u64,
+    /// Its replica may answer.
+    pub usable: bool,
+    pub memory_bytes: u64,
+}
+
+/// The value that the API serves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Current {
+    /// The last one seen, as its text in JSON.
+    pub value: Option<serde_json::Number>,
+    /// Since when it has this value, as seen from here, in ms since 1970.
+    pub since_ms: Option<u64>,
+    /// What went wrong with the last look; `null`: nothing.
+    pub trouble: Option<String>,
+}
+
+/// A second of the history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    pub at_ms: u64,
+    pub target_rate: f64,
+    pub achieved_rate: f64,
+    /// Good answers a second.
+    pub throughput: f64,
+    /// Latencies in ns; 0 when nothing was answered.
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+    pub status_codes: BTreeMap<u16, u64>,
+    pub errors: BTreeMap<String, u64>,
+    pub bots_alive: usize,
+    pub bots_late: usize,
+    pub bots_dead: usize,
+    pub generator_limited: bool,
+    pub value: Option<f64>,
+}
+
+impl Point {
+    /// The second of that board.
+    pub fn of(board: &Board) -> Point {
+        let window = &board.summary.window;
+        let in_state = |state| board.bots.iter().filter(|bot| bot.state == state).count();
+        Point {
+            at_ms: board.at_ms,
+            target_rate: window.generator.target_rate,
+            achieved_rate: window.generator.achieved_rate,
+            throughput: window.generator.achieved_rate * window.success,
+            p50: window.latencies.p50,
+            p90: window.latencies.p90,
+            p99: window.latencies.p99,
+            p999: window.latencies.p999,
+            max: window.latencies.max,
+            status_codes: window.status_codes.clone(),
+            errors: window.error_counts.clone(),
+            bots_alive: in_state(BotState::Alive),
+            bots_late: in_state(BotState::Late),
+            bots_dead: in_state(BotState::Dead),
+            generator_limited: !board.summary.generator_limits.is_empty(),
+            value: board
+                .current
+                .as_ref()
+                .filter(|current| current.trouble.is_none())
+                .and_then(|current| current.value.as_ref()?.as_f64()),
+        }
+    }
+}
+
+/// The last [`HISTORY`] points, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct History {
+    points: VecDeque<Point>,
+}
+
+impl History {
+    /// Adds the newest, and forgets the oldest where there are too many.
+    pub fn push(&mut self, point: Point) {
+        if self.points.len() == HISTORY {
+            self.points.pop_front();
+        }
+        self.points.push_back(point);
+    }
+
+    /// Oldest first.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> {
+        self.points.iter()
+    }
+}
