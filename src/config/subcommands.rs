@@ -2,9 +2,10 @@
 
 use super::aggregator::AGGREGATOR;
 use super::flags::{
-    ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOCAL, LOG, PROCESS,
-    READ_REDIS, READS, REDIS, WRITE_REDIS, WRITES,
+    ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS,
+    READS, REDIS, WRITE_REDIS, WRITES,
 };
+use super::local::LOCAL;
 use super::ramp::RAMP;
 use super::updater::UPDATER;
 use super::vegetaserver::VEGETASERVER;
@@ -62,7 +63,7 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "local",
-        about: "The whole rig on this machine: TLS master, replica and API, as real processes",
+        about: "The whole rig on this machine, as real processes: Redis, API, load, dashboard",
         groups: &[&LOCAL, &LOG],
     },
     Subcommand {
