@@ -22,7 +22,7 @@
 //! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
-//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics` |
+//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `conn`, `metrics` |
 //! | [`local`] | the rig on one machine, as processes | `load` |
 //! | [`ramp`] | one rate after another on the rig | `local`, `load` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |

@@ -39,7 +39,7 @@ const LAYERS: &[(&str, Uses)] = &[
         "check",
         Uses::Only(&["net", "conn", "resp", "store", "metrics", "worker"]),
     ),
-    ("load", Uses::Only(&["worker", "net", "metrics"])),
+    ("load", Uses::Only(&["worker", "net", "conn", "metrics"])),
     ("load::latency", Uses::Only(&[])),
     ("load::window", Uses::Only(&["load::latency"])),
     ("load::board", Uses::Only(&["load::window"])),
