@@ -7,7 +7,7 @@ use super::flags::{
 };
 use super::ramp::RAMP;
 use super::updater::UPDATER;
-use super::vegetaserver::VEGETASERVER;
+use super::vegetaserver::{VEGETASERVER, WINDOW};
 
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
@@ -68,7 +68,7 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "vegetaserver",
         about: "A load bot: drives vegeta at a constant rate, and serves a window of its results",
-        groups: &[&VEGETASERVER, &LOG],
+        groups: &[&VEGETASERVER, &WINDOW, &LOG],
     },
     Subcommand {
         name: "aggregator",
@@ -102,11 +102,18 @@ mod tests {
     use super::*;
     use crate::config::parse_with;
 
+    /// Flags that a subcommand can't do without.
+    const REQUIRED: &[(&str, &str)] = &[("vegetaserver", "--target-url=http://localhost/")];
+
     #[test]
-    fn every_subcommand_starts_without_flags() {
+    fn every_subcommand_starts_without_other_flags() {
         for subcommand in SUBCOMMANDS {
-            let args = ["redis-api", subcommand.name].map(Into::into).into_iter();
-            assert!(parse_with(args, &|_| None).is_ok(), "{}", subcommand.name);
+            let required = REQUIRED.iter().filter(|(name, _)| *name == subcommand.name);
+            let args = ["redis-api", subcommand.name]
+                .into_iter()
+                .chain(required.map(|(_, flag)| *flag));
+            let outcome = parse_with(args.map(Into::into), &|_| None);
+            assert!(outcome.is_ok(), "{}: {outcome:?}", subcommand.name);
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::probe::Probe;
 use super::{Error, STOP_TIMEOUT, guard};
+use crate::guarded;
 
 /// The last output of a child that is kept for error messages, in bytes.
 const MAX_TAIL: usize = 4 * 1024;
@@ -108,7 +109,7 @@ impl Launcher {
             Some(program) => {
                 let mut command = Command::new(program);
                 command
-                    .arg(guard::CHILD)
+                    .arg(guarded::SUBCOMMAND)
                     .arg(process::id().to_string())
                     .arg("--");
                 command.arg(&spec.program);
@@ -183,7 +184,7 @@ impl Children {
     }
 
     /// Starts a child and waits until it is ready. Must run on the main thread; see
-    /// [`guard::run_child`].
+    /// [`guarded::command`].
     ///
     /// # Errors
     /// It can't be started, isn't ready in time, or another one (or itself) has ended meanwhile.
