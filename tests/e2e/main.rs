@@ -21,4 +21,5 @@ mod rig;
 mod rotation;
 mod support;
 mod tls;
+mod vegetaserver;
 mod writes;

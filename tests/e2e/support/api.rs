@@ -29,6 +29,8 @@ pub struct Builder {
     listen: Option<SocketAddr>,
     /// The hard limit on file descriptors, if not the caller's.
     descriptors: Option<u32>,
+    /// Whether it takes `--admin-listen`.
+    has_admin: bool,
     /// For password files.
     folder: TempDir,
 }
@@ -69,6 +71,12 @@ impl Builder {
     /// Starts it with so many file descriptors at most.
     pub fn descriptors(mut self, limit: u32) -> Builder {
         self.descriptors = Some(limit);
+        self
+    }
+
+    /// Without `--admin-listen`, for subcommands that have no such flag.
+    pub fn without_admin(mut self) -> Builder {
+        self.has_admin = false;
         self
     }
 
@@ -133,7 +141,9 @@ impl Builder {
         }
         command.arg(&self.subcommand);
         command.arg("--listen").arg(addr.to_string());
-        command.arg("--admin-listen").arg(admin.to_string());
+        if self.has_admin {
+            command.arg("--admin-listen").arg(admin.to_string());
+        }
         command.args(&self.args).envs(self.env.iter().cloned());
         command
             .stdin(Stdio::null())
@@ -185,6 +195,7 @@ impl Api {
             env: Vec::new(),
             listen: None,
             descriptors: None,
+            has_admin: true,
             folder,
         }
     }
