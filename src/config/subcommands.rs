@@ -8,7 +8,7 @@ use super::flags::{
 use super::local::LOCAL;
 use super::ramp::RAMP;
 use super::updater::UPDATER;
-use super::vegetaserver::VEGETASERVER;
+use super::vegetaserver::{VEGETASERVER, WINDOW};
 
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
@@ -69,7 +69,7 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "vegetaserver",
         about: "A load bot: drives vegeta at a constant rate, and serves a window of its results",
-        groups: &[&VEGETASERVER, &LOG],
+        groups: &[&VEGETASERVER, &WINDOW, &LOG],
     },
     Subcommand {
         name: "aggregator",
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn every_subcommand_starts_with_what_is_required_alone() {
         let environment = |name: &str| match name {
-            "API_URL" => Some("http://localhost:8080/".into()),
+            "API_URL" | "TARGET_URL" => Some("http://localhost:8080/".into()),
             _ => None,
         };
         for subcommand in SUBCOMMANDS {

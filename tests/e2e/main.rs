@@ -22,4 +22,5 @@ mod rotation;
 mod support;
 mod tls;
 mod updater;
+mod vegetaserver;
 mod writes;
