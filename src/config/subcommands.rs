@@ -107,6 +107,7 @@ mod tests {
     fn every_subcommand_starts_with_what_is_required_alone() {
         let environment = |name: &str| match name {
             "API_URL" | "TARGET_URL" => Some("http://localhost:8080/".into()),
+            "VEGETA_SERVERS" => Some("localhost:8081".into()),
             _ => None,
         };
         for subcommand in SUBCOMMANDS {
