@@ -14,7 +14,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: setup ## Run the whole rig on this machine: TLS master, replica and API; Ctrl-C ends it
+run: setup ## Run the whole rig on this machine: Redis, API, load and dashboard; Ctrl-C ends it
 	@cargo build --release --locked
 	@exec target/release/redis-api local
 

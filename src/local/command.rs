@@ -3,12 +3,19 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
 
+use super::meter::Meter;
 use super::rig::{Process, Rig};
 use super::screen::Screen;
+use super::table;
 use super::{AGGREGATOR, API, BOT, Error, MASTER, Options, REPLICA, Topology, UPDATER};
+
+/// Without a terminal the processes are told every so many seconds, the load each second.
+const PROCESS_LINES: u64 = 10;
 
 /// Runs the rig until SIGINT, SIGTERM or SIGHUP, or until a child ends by itself. Must be called on
 /// the main thread: the children are killed when the thread that started them ends.
@@ -66,6 +73,34 @@ async fn work(rig: &mut Rig, options: &Options, screen: &Screen) -> Error {
         }
     }
     screen.say(format_args!("{}", Hints(rig)));
+    let meter = Meter::new(rig, options.rate.is_some() && rig.parts().has_vegeta());
+    watch(rig, meter, screen).await
+}
+
+/// Shows what the rig does, once a second; ends only by a failure.
+async fn watch(rig: &mut Rig, mut meter: Meter, screen: &Screen) -> Error {
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for second in 0.. {
+        let children = rig.processes();
+        let look = async {
+            seconds.tick().await;
+            meter.look(children).await
+        };
+        let view = tokio::select! {
+            error = rig.failure() => return error,
+            view = look => view,
+        };
+        if screen.is_terminal() {
+            screen.draw(table::table(&view));
+            continue;
+        }
+        screen.say(format_args!("{}", table::load_line(&view)));
+        if second % PROCESS_LINES == PROCESS_LINES - 1 {
+            let lines = table::process_lines(&view);
+            screen.say(format_args!("{}", lines.join("\n")));
+        }
+    }
     rig.failure().await
 }
 

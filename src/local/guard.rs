@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getppid};
 
 use super::Error;
@@ -115,8 +115,10 @@ fn read_children(input: impl BufRead) -> BTreeSet<i32> {
 
 fn end_children(children: &BTreeSet<i32>, deadline: Instant) {
     for &pid in children {
-        // It fails when the child is gone, which is what is looked for below.
+        // It fails when the child is gone, which is what is looked for below. Each child leads a
+        // process group, in which are those that it has started itself.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
     let is_gone = |&pid: &i32| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
     while !children.iter().all(is_gone) && Instant::now() < deadline {

@@ -31,6 +31,8 @@ mod guard;
 #[cfg(unix)]
 mod launcher;
 #[cfg(unix)]
+mod meter;
+#[cfg(unix)]
 mod output;
 #[cfg(unix)]
 mod parts;
@@ -48,6 +50,8 @@ mod redis;
 pub mod rig;
 #[cfg(unix)]
 mod screen;
+#[cfg(unix)]
+mod table;
 #[cfg(unix)]
 mod usage;
 
