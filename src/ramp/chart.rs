@@ -14,7 +14,7 @@ use plotters::prelude::{
     LineSeries, RGBColor, Ranged, SVGBackend, SeriesLabelPosition, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, IntoFont, IntoTextStyle, ShapeStyle, TextStyle};
+use plotters::style::{Color, IntoFont, ShapeStyle, TextStyle};
 
 use super::knee::{Knee, Thousands};
 use super::step::Step;
