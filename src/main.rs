@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 use redis_api::check;
 use redis_api::config::{self, Command, HelloWorld, Serve, Stream};
+use redis_api::guarded;
 use redis_api::http::guard::Guard;
 use redis_api::http::service;
 use redis_api::load::{aggregator, bot, updater};
@@ -21,11 +22,11 @@ use redis_api::worker::{self, ApiOptions, Port};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    // The helpers that `local` starts take no flags: they are for it alone.
+    // The helpers that we start ourselves take no flags: they are for us alone.
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(name) if name == local::CHILD => {
-            return finish(local::run_child(args).map(|never| match never {}));
+        Some(name) if name == guarded::SUBCOMMAND => {
+            return finish(guarded::run(args).map(|never| match never {}));
         }
         Some(name) if name == local::JANITOR => return finish(local::run_janitor(args)),
         _ => {}

@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::probe::Probe;
 use super::{Error, guard};
+use crate::guarded;
 
 /// Variables that a child gets from our environment. All others stay away: nearly every flag of
 /// `serve` has one, and the rig must be the same everywhere.
@@ -92,7 +93,7 @@ impl Launcher {
             Some(program) => {
                 let mut command = Command::new(program);
                 command
-                    .arg(guard::CHILD)
+                    .arg(guarded::SUBCOMMAND)
                     .arg(process::id().to_string())
                     .arg("--");
                 command.arg(&spec.program);

@@ -10,7 +10,7 @@
 //!
 //! Invariants:
 //! - Nothing outlives the rig: Ctrl-C and SIGTERM stop every child within [`STOP_TIMEOUT`]; after
-//!   `kill -9` of this process the kernel ends the children (see [`run_child`]) and the janitor
+//!   `kill -9` of this process the kernel ends the children (see [`crate::guarded`]) and the janitor
 //!   removes the data folder (see [`run_janitor`]), which holds every file that they write.
 //! - Every wait has a deadline, and a failure names the child, shows its last output and the cure.
 //! - Nothing listens beyond the loopback unless the options say so.
@@ -63,7 +63,7 @@ use std::time::Duration;
 pub use command::{StopSignals, run};
 pub use error::Error;
 #[cfg(unix)]
-pub use guard::{CHILD, JANITOR, run_child, run_janitor};
+pub use guard::{JANITOR, run_janitor};
 #[cfg(unix)]
 pub use launcher::{Lines, Spec};
 #[cfg(unix)]
