@@ -104,6 +104,7 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<(Options, log::Options)
         dashboard_listen: dashboard?.0,
         topology: topology?,
         rate: rate.filter(|_| !no_load),
+        target_url: None,
         redis_server,
         vegeta,
         serve_args: workers.into_iter().chain(log_flags(log)).collect(),

@@ -72,7 +72,7 @@ impl Children {
     }
 
     /// Starts a child and waits until it is ready. Must run on the main thread; see
-    /// [`guarded::command`](crate::guarded::command).
+    /// [`crate::guarded`].
     ///
     /// # Errors
     /// It can't be started, isn't ready in time, or another one (or itself) has ended meanwhile.

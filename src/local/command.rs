@@ -167,10 +167,15 @@ impl fmt::Display for Hints<'_> {
 }
 
 /// The signals that end the rig.
-struct StopSignals([Signal; 3]);
+#[derive(Debug)]
+pub struct StopSignals([Signal; 3]);
 
 impl StopSignals {
-    fn new() -> io::Result<StopSignals> {
+    /// From now on these signals are ours.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> io::Result<StopSignals> {
         Ok(StopSignals([
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
@@ -179,7 +184,11 @@ impl StopSignals {
         ]))
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -60,7 +60,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[cfg(unix)]
-pub use command::run;
+pub use command::{StopSignals, run};
 pub use error::Error;
 #[cfg(unix)]
 pub use guard::{JANITOR, run_janitor};
@@ -122,6 +122,8 @@ pub struct Options {
     pub topology: Topology,
     /// Requests a second of the load; `None`: there is no bot.
     pub rate: Option<u32>,
+    /// What the load attacks instead of an API of the rig's own: then there is the bot alone.
+    pub target_url: Option<String>,
     /// The server for master and replica; `None`: `redis-server`, else `valkey-server`, on PATH.
     pub redis_server: Option<PathBuf>,
     /// `None`: the one on PATH, or no load if there is none.
@@ -141,6 +143,7 @@ impl Default for Options {
             dashboard_listen: loopback(DASHBOARD_PORT),
             topology: Topology::default(),
             rate: Some(RATE),
+            target_url: None,
             redis_server: None,
             vegeta: None,
             serve_args: Vec::new(),

@@ -36,6 +36,8 @@ pub(super) struct Parts {
     certs: Certs,
     password: String,
     pass_file: PathBuf,
+    /// `None`: the API of the rig.
+    target_url: Option<String>,
     serve_args: Vec<String>,
     load_args: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Parts {
             certs,
             password,
             pass_file,
+            target_url: options.target_url.clone(),
             serve_args: options.serve_args.clone(),
             load_args: options.load_args.clone(),
         })
@@ -76,6 +79,9 @@ impl Parts {
     /// The children in the order of their start; they stop in the opposite one. Without `rate` or
     /// without vegeta there is no bot.
     pub fn all(&self, rate: Option<u32>) -> Result<Vec<Spec>, Error> {
+        if self.target_url.is_some() {
+            return rate.map(|rate| self.bot(rate)).into_iter().collect();
+        }
         let mut specs = vec![self.master()?];
         if self.topology == Topology::Sidekick {
             specs.push(self.replica()?);
@@ -217,7 +223,7 @@ impl Parts {
             "vegetaserver",
             &[
                 ("--listen", &listen.to_string()),
-                ("--target-url", &self.api_url()),
+                ("--target-url", &self.target_url()),
                 ("--attack-rate", &rate.to_string()),
                 ("--vegeta", &vegeta.display().to_string()),
             ],
@@ -243,6 +249,10 @@ impl Parts {
     fn load(&self, name: &str, mut args: Vec<String>, probe: Probe) -> Spec {
         args.extend_from_slice(&self.load_args);
         self.own(name, args, probe, Lines::Named)
+    }
+
+    fn target_url(&self) -> String {
+        self.target_url.clone().unwrap_or_else(|| self.api_url())
     }
 
     /// As clients here reach the API.

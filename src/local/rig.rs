@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::env;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -62,7 +62,11 @@ impl Rig {
 
     /// Makes all that the children need; nothing runs yet but the janitor.
     pub(super) fn prepare(options: &Options, screen: Screen) -> Result<Rig, Error> {
-        let server = redis::find_server(options.redis_server.as_deref())?;
+        let server = match &options.target_url {
+            None => redis::find_server(options.redis_server.as_deref())?,
+            // Nothing of it is started.
+            Some(_) => PathBuf::new(),
+        };
         let program = env::current_exe().map_err(Error::io("find this program's own file"))?;
         let folder = tempfile::Builder::new()
             .prefix("redis-api-local-")
