@@ -5,6 +5,7 @@
 #![cfg(unix)]
 
 mod check;
+mod dashboard;
 mod degraded;
 mod drain;
 mod fakes;
