@@ -1,7 +1,5 @@
 //! Made-up boards: what a rig may come to, plausible enough to be looked at.
 
-use std::collections::BTreeMap;
-
 use redis_api::load::board::{Board, Bot, BotState, Current, Pod, Point, Summary};
 use redis_api::load::window::{Generator, Sample, Tally, Window};
 
@@ -149,17 +147,9 @@ pub fn troubled(second: u64) -> Board {
         slowness: 9.0,
         errors: vec![
             ("503 Service Unavailable", 503, 4_100),
-            (HOSTILE, 0, 37),
-            (
-                "Get \"http://redis-api:8080/\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
-                0,
-                812,
-            ),
-            (
-                "Get \"http://redis-api:8080/\": read tcp: connection reset by peer",
-                0,
-                95,
-            ),
+            (HOSTILE, 0, 370),
+            (TIMED_OUT, 0, 812),
+            (RESET, 0, 95),
             ("404 Not Found", 404, 12),
         ],
     };
@@ -191,6 +181,10 @@ pub fn troubled(second: u64) -> Board {
 /// An error text that is a script to whoever takes it for HTML.
 pub const HOSTILE: &str = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script>";
 
+const TIMED_OUT: &str = "Get \"http://redis-api:8080/\": context deadline exceeded \
+                         (Client.Timeout exceeded while awaiting headers)";
+const RESET: &str = "Get \"http://redis-api:8080/\": read tcp: connection reset by peer";
+
 /// Five minutes before second 0 for the charts: calm, then more load, a gap, errors.
 pub fn past() -> impl Iterator<Item = Point> {
     (1..300u64).rev().filter_map(|age| {
@@ -202,8 +196,11 @@ pub fn past() -> impl Iterator<Item = Point> {
             achieved: step * noise,
             slowness: if (60..75).contains(&age) { 6.0 } else { 1.0 },
             errors: match age {
+                64..70 => vec![
+                    ("503 Service Unavailable", 503, 90),
+                    ("connection reset by peer", 0, 9),
+                ],
                 60..75 => vec![("503 Service Unavailable", 503, 40 + 3 * age)],
-                64..70 => vec![("connection reset by peer", 0, 9)],
                 _ => Vec::new(),
             },
         };
@@ -216,13 +213,4 @@ pub fn past() -> impl Iterator<Item = Point> {
             ..Point::of(&past)
         })
     })
-}
-
-/// Counts of a state among bots, for what a page says.
-pub fn states(board: &Board) -> BTreeMap<String, usize> {
-    let mut states = BTreeMap::new();
-    for bot in &board.bots {
-        *states.entry(format!("{:?}", bot.state)).or_default() += 1;
-    }
-    states
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use redis_api::load::board::{Board, History, Point};
 use redis_api::load::pages;
 
-use crate::support::free_port;
+use crate::support::{PATIENCE, eventually, free_port};
 
 /// How long a thread may wait for news before it looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -42,9 +42,15 @@ impl Stage {
         Stage::open_at(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
     }
 
-    /// On an address where another was before.
-    pub fn open_at(addr: SocketAddr) -> Stage {
-        let listener = TcpListener::bind(addr).expect("the port is free");
+    /// Ends it, with all connections, and gives what opens the next one at the same address.
+    pub fn close(self) -> impl FnOnce() -> Stage {
+        let addr = self.addr;
+        drop(self);
+        move || Stage::open_at(addr)
+    }
+
+    fn open_at(addr: SocketAddr) -> Stage {
+        let listener = eventually(PATIENCE, "the port is free", || TcpListener::bind(addr));
         let shared = Arc::new(Shared::default());
         let stage = Stage {
             addr,
@@ -61,10 +67,6 @@ impl Stage {
             }
         });
         stage
-    }
-
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -2,8 +2,8 @@
 
 import { complaints, generatorBanner } from "./notices.js";
 import {
-  Charts, Feed, NOTHING, byId, clock, count, feedTrouble, latency, mark, percent, rate, show,
-  showNotices, showStatus, small, valueAge,
+  Charts, Feed, NOTHING, byId, clock, count, feedTrouble, latency, mark, percent, rate, seconds, show,
+  showNotices, showStatus, valueAge,
 } from "./shared.js";
 import { showBots, showErrors, showPods, watchBots } from "./tables.js";
 
@@ -52,7 +52,7 @@ function showTraffic(summary) {
   show(byId("sent"), rate(summary.achieved_rate));
   show(byId("target"), rate(summary.target_rate));
   show(byId("good"), rate(summary.achieved_rate * summary.success));
-  show(byId("requests"), `${count(summary.requests)} requests in ${small(summary.window_seconds)} s`);
+  show(byId("requests"), `${count(summary.requests)} requests in ${seconds(summary.window_seconds)}`);
   show(byId("success"), some ? percent(summary.success) : NOTHING);
   show(byId("failed"), !some ? "no requests" : failed > 0 ? `${count(failed)} failed` : "none failed");
   mark(byId("success-tile"), "level", some && failed > 0 && (summary.success < 0.99 ? "bad" : "warn"));
@@ -61,7 +61,7 @@ function showTraffic(summary) {
 function showValue(board) {
   const text = board.current?.value ?? NOTHING;
   show(byId("value"), String(text));
-  mark(byId("value"), "long", text.length > 20 ? 2 : text.length > 8 && 1);
+  mark(byId("value"), "long", text.length > 11 ? 2 : text.length > 7 && 1);
   const age = board.current ? valueAge(board) : "not watched";
   show(byId("value-age"), board.current?.trouble ? "can't be read" : age);
 }
@@ -69,7 +69,7 @@ function showValue(board) {
 function showLatencies({ latencies, window_seconds }) {
   const shown = { p50: "50th", p90: "90th", p99: "99th", p999: "99.9th", max: "max" };
   for (const [id, member] of Object.entries(shown)) show(byId(id), latency(latencies[member]));
-  show(byId("window"), `over ${small(window_seconds)} s`);
+  show(byId("window"), `over ${seconds(window_seconds)}`);
 }
 
 function showBanner(banner) {

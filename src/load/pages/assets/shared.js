@@ -49,13 +49,23 @@ export function rate(perSecond) {
 export function percent(share) {
   if (!known(share)) return NOTHING;
   if (share >= 1) return "100 %";
-  const scale = share >= 0.999 ? 1000 : 10;
+  const scale = share >= 0.99 ? 100 : 10;
   const floor = Math.floor(share * 100 * scale) / scale;
   return share > 0 && floor === 0 ? "< 0.1 %" : `${floor} %`;
 }
 
 export function small(number) {
   return known(number) ? digits(number) : NOTHING;
+}
+
+/** Cores in use: to the millicore, as people know them. */
+export function cores(number) {
+  return known(number) ? number.toFixed(number < 1 ? 3 : 2) : NOTHING;
+}
+
+/** The length of a window: `10 s`, `2.5 s`. */
+export function seconds(number) {
+  return known(number) ? `${Math.round(number * 10) / 10} s` : NOTHING;
 }
 
 export function bytes(number) {
@@ -198,7 +208,9 @@ export function showNotices(notices) {
 /** For how long the value has not changed, by the clock of the aggregator alone. */
 export function valueAge(board) {
   const since = board.current?.since_ms;
-  return known(since) ? `unchanged for ${duration(board.at_ms - since)}` : NOTHING;
+  if (!known(since)) return NOTHING;
+  const age = board.at_ms - since;
+  return age < 1_500 ? "changed just now" : `unchanged for ${duration(age)}`;
 }
 
 // --- charts ---

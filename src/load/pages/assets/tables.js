@@ -1,7 +1,9 @@
 // The tables of the dashboard. Rows are kept from second to second, so that a selection in them,
 // a screen reader's place and the bars' movement are kept too.
 
-import { NOTHING, bytes, byId, count, mark, percent, plural, rate, show, small } from "./shared.js";
+import {
+  NOTHING, byId, bytes, cores, count, mark, percent, plural, rate, seconds, show, small,
+} from "./shared.js";
 
 /** Bots up to which each is shown without being asked for. */
 const FEW_BOTS = 8;
@@ -77,8 +79,8 @@ const COLUMNS = [
   { name: "Requests/s", of: (pod) => pod.requests_per_second, show: rate, judged: true },
   { name: "API CPU µs/request", of: (pod) => pod.api_cpu_us, show: small, judged: true },
   { name: "Replica CPU µs/request", of: (pod) => pod.redis_cpu_us, show: small, judged: true },
-  { name: "API cores", of: (pod) => pod.api_cores, show: small },
-  { name: "Replica cores", of: (pod) => pod.redis_cores, show: small },
+  { name: "API cores", of: (pod) => pod.api_cores, show: cores },
+  { name: "Replica cores", of: (pod) => pod.redis_cores, show: cores },
   { name: "Connections", of: (pod) => pod.connections, show: count },
   { name: "Memory", of: (pod) => pod.memory_bytes, show: bytes },
 ];
@@ -150,8 +152,8 @@ export function showErrors(summary) {
     { text: percent(number / summary.requests), number: true },
   ]);
   const all = kinds.reduce((sum, [, number]) => sum + number, 0);
-  const span = small(summary.window_seconds);
-  show(byId("errors-summary"), kinds.length > 0 ? `${count(all)} in ${span} s` : `none in ${span} s`);
+  const span = seconds(summary.window_seconds);
+  show(byId("errors-summary"), kinds.length > 0 ? `${count(all)} in ${span}` : `none in ${span}`);
 }
 
 // --- bots ---
@@ -166,8 +168,9 @@ export function showBots(bots) {
   for (const state of ["alive", "late", "dead"]) {
     show(byId(`bots-${state}`), count(bots.filter((bot) => bot.state === state).length));
   }
-  mark(byId("late-tile"), "level", bots.some((bot) => bot.state === "late") && "warn");
-  mark(byId("dead-tile"), "level", bots.some((bot) => bot.state === "dead") && "bad");
+  const worst = bots.some((bot) => bot.state === "dead") ? "bad" : "warn";
+  mark(byId("bots-tile"), "level", bots.some((bot) => bot.state !== "alive") && worst);
+  show(byId("bots-summary"), bots.length > 0 ? plural(bots.length, "bot") : "none");
   const details = byId("bots-details");
   details.hidden = bots.length === 0;
   // Open by itself until somebody decides.

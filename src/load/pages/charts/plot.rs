@@ -82,9 +82,9 @@ impl Layout {
             height: 420,
             text: 23,
             left: 105,
-            right: 125,
-            top: 22,
-            bottom: 44,
+            right: 30,
+            top: 34,
+            bottom: 48,
             names_in_a_row: 2,
         };
         let mut layout = match size {
@@ -94,17 +94,18 @@ impl Layout {
                 height: 460,
                 text: 26,
                 left: 116,
-                right: 132,
                 names_in_a_row: 1,
                 ..wide
             },
         };
         if plot.long_names {
             let rows = plot.lines.len().div_ceil(layout.names_in_a_row);
-            layout.top += rows as i32 * layout.line_height();
-            layout.right = 30;
-        } else if plot.lines.iter().all(|line| line.name.is_empty()) {
-            layout.right = 30;
+            layout.top = 20 + rows as i32 * layout.line_height();
+        } else {
+            let names = plot.lines.iter().map(|line| line.name.chars().count());
+            // Letters are 0.6 of their height wide, as a rule.
+            let width = names.max().unwrap_or(0) as i32 * layout.text * 5 / 8;
+            layout.right += width;
         }
         layout
     }
@@ -173,6 +174,7 @@ impl Plot {
             .bold_line_style(ShapeStyle::from(&palette.grid).stroke_width(2))
             .axis_style(ShapeStyle::from(&palette.axis).stroke_width(2))
             .label_style(layout.style(palette.text, HPos::Center))
+            .set_all_tick_mark_size(6)
             .draw()?;
         Ok(())
     }
@@ -267,13 +269,9 @@ impl Plot {
             canvas.draw_text(message, &style, (middle, height))?;
         }
         if !self.limited.is_empty() {
-            let style = layout.style(palette.red, HPos::Center);
-            let height = layout.plot_bottom() - layout.line_height();
-            canvas.draw_text(
-                "red: not valid, the generator was the limit",
-                &style,
-                (middle, height),
-            )?;
+            let style = layout.style(palette.red, HPos::Right);
+            let text = "red: not valid, the generator was the limit";
+            canvas.draw_text(text, &style, (layout.plot_right(), layout.top / 2))?;
         }
         Ok(())
     }
