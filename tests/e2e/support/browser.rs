@@ -225,11 +225,10 @@ impl Browser {
         );
     }
 
-    /// Writes a PNG of the whole page, also of what lies below the window's end.
+    /// Writes a PNG of what is in the window.
     #[track_caller]
     pub fn screenshot(&mut self, file: &Path) {
-        let params = json!({"format": "png", "captureBeyondViewport": true});
-        let image = self.call("Page.captureScreenshot", params);
+        let image = self.call("Page.captureScreenshot", json!({"format": "png"}));
         let image = image["data"].as_str().expect("it is base64");
         let image = STANDARD.decode(image).expect("it is base64");
         fs::write(file, image).expect("the folder is writable");

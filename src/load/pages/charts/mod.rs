@@ -18,7 +18,7 @@ use plot::{Line, Plot, Stroke};
 use plotters::style::RGBColor;
 use scale::{Axis, number_label, rate_label, time_label};
 
-use super::look::{Look, Size};
+use super::look::Look;
 use crate::load::board::{Board, History, Point};
 
 /// What a chart shows.
@@ -38,6 +38,9 @@ pub(super) enum Chart {
 
 /// Kinds of errors with a line of their own; the others share one.
 const ERROR_LINES: usize = 3;
+
+/// Letters of a kind of errors that fit above a chart.
+const NAME_CHARS: usize = 36;
 
 /// The lowest rate on an axis of decades: one request in a window of ten seconds.
 const LEAST_RATE: f64 = 0.1;
@@ -77,7 +80,7 @@ impl Chart {
             Chart::Rate => rate(&view),
             Chart::Latency => latency(&view),
             Chart::Codes => codes(&view),
-            Chart::Errors => errors(&view, look.size),
+            Chart::Errors => errors(&view),
             Chart::Currency => currency(&view),
         };
         if view.is_empty() {
@@ -171,7 +174,7 @@ fn codes(view: &View<'_>) -> Plot {
     }
 }
 
-fn errors(view: &View<'_>, size: Size) -> Plot {
+fn errors(view: &View<'_>) -> Plot {
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
     for (kind, count) in view.points().flat_map(|point| &point.errors) {
         *totals.entry(kind).or_default() += count;
@@ -188,7 +191,7 @@ fn errors(view: &View<'_>, size: Size) -> Plot {
         .iter()
         .zip(colours)
         .map(|((kind, _), (colour, stroke))| Line {
-            name: shortened(kind, size),
+            name: shortened(kind),
             colour,
             stroke,
             pieces: view.pieces(|point| per_second(point, *point.errors.get(*kind)?)),
@@ -261,18 +264,11 @@ fn rates_of_any_size(lines: &[Line]) -> Axis {
 }
 
 /// The end of a long text: Go's errors begin alike, and say last what happened.
-fn shortened(text: &str, size: Size) -> String {
-    let most = match size {
-        Size::Wide => 42,
-        Size::Narrow => 40,
-    };
+fn shortened(text: &str) -> String {
     let length = text.chars().count();
-    match length > most {
-        true => format!(
-            "…{}",
-            text.chars().skip(length - most + 1).collect::<String>()
-        ),
-        false => text.to_owned(),
+    match length.checked_sub(NAME_CHARS) {
+        None | Some(0) => text.to_owned(),
+        Some(left) => format!("…{}", text.chars().skip(left + 1).collect::<String>()),
     }
 }
 
