@@ -40,7 +40,8 @@ const SVG: &str = "image/svg+xml; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to `GET path?query`, if it is one of the pages' own: `/dashboard`, `/currency`,
-/// `/assets/…`, `/charts/….svg`. `board` is `None` before the first second.
+/// `/assets/…`, `/charts/….svg`, and the browsers' `/favicon.ico`. `board` is `None` before the
+/// first second.
 ///
 /// `400` for a chart with a query that it does not know.
 pub fn respond(
@@ -78,7 +79,8 @@ fn file(path: &str) -> Option<(&'static str, &'static str)> {
         "/assets/notices.js" => (SCRIPT, include_str!("assets/notices.js")),
         "/assets/tables.js" => (SCRIPT, include_str!("assets/tables.js")),
         "/assets/currency.js" => (SCRIPT, include_str!("assets/currency.js")),
-        "/assets/icon.svg" => (SVG, include_str!("assets/icon.svg")),
+        // The second is what a browser asks for where nothing names another, as beside JSON.
+        "/assets/icon.svg" | "/favicon.ico" => (SVG, include_str!("assets/icon.svg")),
         _ => return None,
     })
 }

@@ -201,20 +201,13 @@ fn errors_beyond_three_kinds_share_a_line() {
         &[
             "503 Service Unavailable",
             "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;so&quot;",
+            "… read tcp: connection reset by peer",
             "2 other kinds",
             "100/s",
         ],
     );
     let svg = draw(Chart::Errors, &history);
     assert!(!svg.contains("<script"), "it is escaped");
-    assert!(
-        svg.contains(
-            ">\n…80/\": read tcp: connection reset by peer\n"
-                .replace('"', "&quot;")
-                .as_str()
-        ),
-        "the end is shown"
-    );
 }
 
 #[test]
