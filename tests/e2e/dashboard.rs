@@ -124,11 +124,11 @@ fn what_is_wrong_is_said() {
     };
     notices(
         board(5, &failing("connection refused", 0)),
-        "The API does not answer: none of 10,000 requests got an answer.",
+        "The API does not answer: not one request got an answer.",
     );
     notices(
         board(6, &failing("503 Service Unavailable", 503)),
-        "The API answers with errors only: none of 10,000 requests was a success.",
+        "The API answers with errors only: not one request was a success.",
     );
     let mut unread = board(7, &Load::default());
     if let Some(current) = &mut unread.current {
@@ -269,6 +269,7 @@ fn freezing_stops_the_page_and_saves_what_it_shows() {
     };
     let loads = browser.requests().len();
     stage.show(board(2, &load));
+    browser.theme(Theme::Dark);
     // Only what would have come long before shows that nothing comes: the next board's arrival.
     browser.evaluate(
         "new Promise((resolve) => {

@@ -89,6 +89,7 @@ function showBanner(banner) {
 
 async function freeze() {
   frozen = { board: feed.board, text: feed.text };
+  charts.paused = true;
   freezeButton.setAttribute("aria-pressed", "true");
   show(freezeButton, "Go on");
   mark(byId("status"), "state", "frozen");
@@ -102,6 +103,7 @@ async function freeze() {
 
 function goOn() {
   frozen = undefined;
+  charts.paused = false;
   freezeButton.setAttribute("aria-pressed", "false");
   show(freezeButton, "Freeze and download");
   update(feed.board !== undefined);

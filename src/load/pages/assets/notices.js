@@ -1,4 +1,5 @@
-// What is wrong with the load test, in plain words.
+// What is wrong with the load test, in plain words. No figures that change each second: a screen
+// reader would say them each second.
 
 import { count, plural } from "./shared.js";
 
@@ -29,8 +30,8 @@ function apiTrouble(summary) {
   if (!(summary.requests > 0) || summary.success > 0) return undefined;
   const answered = Object.keys(summary.status_codes).some((code) => code !== "0");
   return answered
-    ? bad(`The API answers with errors only: none of ${plural(summary.requests, "request")} was a success.`)
-    : bad(`The API does not answer: none of ${plural(summary.requests, "request")} got an answer.`);
+    ? bad("The API answers with errors only: not one request was a success.")
+    : bad("The API does not answer: not one request got an answer.");
 }
 
 function valueTrouble(current) {

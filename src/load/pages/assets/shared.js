@@ -222,6 +222,8 @@ const CHART_MS = 10_000;
 /** The images of the charts, got again for each board while somebody can see them. */
 export class Charts {
   loading = new Map();
+  /** They are drawn as of now: none that stand still can be had in another theme. */
+  paused = false;
 
   constructor() {
     this.holders = [...document.querySelectorAll("[data-chart]")];
@@ -235,7 +237,8 @@ export class Charts {
 
   refresh(at) {
     this.at = at;
-    if (document.visibilityState === "visible") this.holders.forEach((holder) => this.load(holder));
+    if (this.paused || document.visibilityState !== "visible") return;
+    this.holders.forEach((holder) => this.load(holder));
   }
 
   /** Loads beside the image that is shown and swaps when it can be painted: no flicker. */

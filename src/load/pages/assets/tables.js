@@ -134,6 +134,7 @@ function ratioCell({ name, ratio, judged }) {
 }
 
 function podsSummary(pods, answering, { ratio }) {
+  if (pods.length === 0) return "none found";
   const parts = [plural(pods.length, "pod")];
   if (answering.length < pods.length) parts.push(`${pods.length - answering.length} can't be read`);
   if (ratio === Infinity) parts.push("one of them gets no requests");

@@ -94,6 +94,7 @@ impl Layout {
                 height: 460,
                 text: 26,
                 left: 116,
+                top: 42,
                 names_in_a_row: 1,
                 ..wide
             },
