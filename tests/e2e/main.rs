@@ -6,6 +6,7 @@
 
 mod aggregator;
 mod check;
+mod dashboard;
 mod degraded;
 mod drain;
 mod fakes;
