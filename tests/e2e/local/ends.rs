@@ -15,15 +15,20 @@ fn loaded() -> Rig {
     Rig::start(Api::subcommand("local").args(["--rate", "50"]))
 }
 
+/// The processes whose command line, environment or working folder names one of these.
 #[cfg(target_os = "linux")]
-/// The processes whose command line names one of these.
 fn named(words: &[String]) -> Vec<(Pid, String)> {
     let entries = fs::read_dir("/proc").expect("this is Linux");
     let found = entries.flatten().filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
-        let line = fs::read(entry.path().join("cmdline")).ok()?;
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let is_named = words.iter().any(|word| line.contains(word));
+        let text = |name: &str| {
+            let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        let line = text("cmdline");
+        let all = format!("{line}\n{}\n{}", text("environ"), folder.display());
+        let is_named = words.iter().any(|word| all.contains(word));
         is_named.then(|| (Pid::from_raw(pid), line))
     });
     found.collect()
