@@ -106,6 +106,7 @@ mod tests {
     /// Flags that a subcommand can't do without.
     const REQUIRED: &[(&str, &str)] = &[
         ("vegetaserver", "--target-url=http://localhost/"),
+        ("aggregator", "--vegeta-servers=localhost:8081"),
         ("updater", "--api-url=http://localhost/"),
     ];
 

@@ -37,7 +37,8 @@ pub(super) fn optional(values: &mut Values<'_>, flag: &str) -> Option<Option<Uri
     }
 }
 
-fn parse(text: &str) -> Option<Uri> {
+/// `None`: it is none, or has more in it than an address.
+pub(super) fn parse(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let authority = uri.authority()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));

@@ -10,8 +10,12 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
+
+/// How long a connection that nobody asks on is kept: questions come each second, and who is not
+/// asked any more is gone.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Keeps connections between questions. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -61,7 +65,10 @@ impl Client {
             .enable_http1()
             .wrap_connector(http);
         Client {
-            inner: legacy::Client::builder(TokioExecutor::new()).build(connector),
+            inner: legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .build(connector),
         }
     }
 
