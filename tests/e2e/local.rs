@@ -24,7 +24,7 @@ struct Rig {
     children: Vec<Pid>,
 }
 
-fn starting() -> MutexGuard<'static, ()> {
+pub fn starting() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

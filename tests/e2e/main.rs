@@ -16,6 +16,7 @@ mod local;
 mod logs;
 mod outages;
 mod pipelining;
+mod ramp;
 mod replica;
 mod rig;
 mod rotation;
