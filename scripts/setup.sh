@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and what is missing: a Redis server with its client, a C
-# compiler, curl, CA certificates, Rust. Says nothing and takes no time when nothing is missing.
+# compiler, Chromium, curl, CA certificates, Rust. Says nothing and takes no time when nothing is missing.
 #
 # Packages are installed on Debian and Ubuntu; elsewhere this names what is missing and exits 1.
 set -euo pipefail
@@ -39,6 +39,8 @@ missing_tools() {
   has redis-server || has valkey-server || echo redis
   has redis-cli || has valkey-cli || echo redis-cli
   { has cc && has make; } || echo cc
+  # For the tests of the dashboard.
+  has chromium || has chromium-browser || has google-chrome || echo chromium
   # For the installer of Rust and nothing else.
   if ! has cargo; then
     has curl || echo curl
@@ -64,9 +66,9 @@ install_packages() {
   say "missing: ${tools[*]}"
   if ! has apt-get; then
     say "install them with this system's package manager, then run this again, for example:"
-    say "  macOS:  brew install redis && xcode-select --install"
-    say "  Fedora: sudo dnf install valkey gcc make curl"
-    say "  Arch:   sudo pacman -S valkey gcc make curl"
+    say "  macOS:  brew install redis chromium && xcode-select --install"
+    say "  Fedora: sudo dnf install valkey gcc make curl chromium"
+    say "  Arch:   sudo pacman -S valkey gcc make curl chromium"
     exit 1
   fi
   as_root apt-get update -q

@@ -164,11 +164,9 @@ impl<'a> Scene<'a> {
         // Whole decades, so that charts of several runs compare at a glance.
         let decade = |us: f64, round: fn(f64) -> f64| 10_f64.powf(round(us.log10()));
         let range = decade(lowest, f64::floor)..decade(highest * 1.01, f64::ceil);
-        let mut chart = frame(
-            panel,
-            "Latency: what half (p50) and 99 of 100 (p99) of the requests did not exceed",
-        )
-        .build_cartesian_2d(self.x.clone(), range.clone().log_scale())?;
+        let title = "Latency that half (p50) and 99 of 100 (p99) did not exceed";
+        let mut chart = frame(panel, title, &lines)?
+            .build_cartesian_2d(self.x.clone(), range.clone().log_scale())?;
         self.bands(&mut chart, range.clone())?;
         mesh(&mut chart, "latency (log scale)", &micros)?;
         self.mark(&mut chart, range, true)?;

@@ -4,7 +4,9 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod aggregator;
 mod check;
+mod dashboard;
 mod degraded;
 mod drain;
 mod fakes;
@@ -23,4 +25,5 @@ mod rotation;
 mod support;
 mod tls;
 mod updater;
+mod vegetaserver;
 mod writes;

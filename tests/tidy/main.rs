@@ -42,7 +42,7 @@ const LAYERS: &[(&str, Uses)] = &[
     ("guarded", Uses::Only(&[])),
     (
         "load",
-        Uses::Only(&["worker", "net", "metrics", "guarded", "conn::backoff"]),
+        Uses::Only(&["worker", "net", "metrics", "guarded", "conn"]),
     ),
     ("load::latency", Uses::Only(&[])),
     ("load::window", Uses::Only(&["load::latency"])),
