@@ -8,10 +8,10 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::coord::types::RangedCoordf64;
-use plotters::element::{Circle, PathElement, Rectangle, Text};
+use plotters::element::{Circle, EmptyElement, PathElement, Rectangle, Text};
 use plotters::prelude::{
     Cartesian2d, ChartBuilder, ChartContext, DrawingArea, IntoDrawingArea, IntoLogRange,
-    LineSeries, RGBColor, Ranged, SVGBackend, SeriesLabelPosition, WHITE,
+    LineSeries, RGBColor, Ranged, SVGBackend, WHITE,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, ShapeStyle, TextStyle};
@@ -22,6 +22,11 @@ use super::step::Step;
 /// In pixels. It scales, but labels are made for a page of this width.
 const SIZE: (u32, u32) = (960, 1_020);
 const HEAD_HEIGHT: u32 = 92;
+/// Where titles of panels begin.
+const TITLE_LEFT: i32 = 24;
+const MARGIN_RIGHT: i32 = 28;
+/// Of the names of lines: a little more than most letters take.
+const LETTER_WIDTH: i32 = 7;
 const Y_LABELS_WIDTH: u32 = 84;
 const X_LABELS_HEIGHT: u32 = 46;
 
@@ -29,6 +34,7 @@ const INK: RGBColor = RGBColor(34, 34, 34);
 const FAINT: RGBColor = RGBColor(110, 110, 110);
 const GRID: RGBColor = RGBColor(222, 222, 222);
 const BLUE: RGBColor = RGBColor(0, 114, 178);
+const SKY: RGBColor = RGBColor(150, 205, 240);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const PURPLE: RGBColor = RGBColor(150, 70, 130);
@@ -48,6 +54,8 @@ pub struct About {
 struct Line {
     name: &'static str,
     color: RGBColor,
+    /// In pixels. A wide one below a narrow one shows where both are the same.
+    width: u32,
     points: Vec<(f64, f64)>,
 }
 
@@ -126,7 +134,7 @@ impl<'a> Scene<'a> {
     fn line(
         &self,
         name: &'static str,
-        color: RGBColor,
+        (color, width): (RGBColor, u32),
         value: impl Fn(&Step) -> Option<f64>,
     ) -> Line {
         let points = self.steps.iter();
@@ -134,6 +142,7 @@ impl<'a> Scene<'a> {
         Line {
             name,
             color,
+            width,
             points: points.collect(),
         }
     }
@@ -142,8 +151,8 @@ impl<'a> Scene<'a> {
         // Without an answer there is no latency, and a logarithm has no zero.
         let positive = |us: f64| (us > 0.0).then_some(us);
         let lines = [
-            self.line("p99", VERMILION, |step| positive(step.p99_us)),
-            self.line("p50", BLUE, |step| positive(step.p50_us)),
+            self.line("p99", (VERMILION, 2), |step| positive(step.p99_us)),
+            self.line("p50", (BLUE, 2), |step| positive(step.p50_us)),
         ];
         let all = || {
             lines
@@ -155,24 +164,22 @@ impl<'a> Scene<'a> {
         // Whole decades, so that charts of several runs compare at a glance.
         let decade = |us: f64, round: fn(f64) -> f64| 10_f64.powf(round(us.log10()));
         let range = decade(lowest, f64::floor)..decade(highest * 1.01, f64::ceil);
-        let mut chart = frame(
-            panel,
-            "Latency: what half (p50) and 99 of 100 (p99) of the requests did not exceed",
-        )
-        .build_cartesian_2d(self.x.clone(), range.clone().log_scale())?;
+        let title = "Latency that half (p50) and 99 of 100 (p99) did not exceed";
+        let mut chart = frame(panel, title, &lines)?
+            .build_cartesian_2d(self.x.clone(), range.clone().log_scale())?;
         self.bands(&mut chart, range.clone())?;
         mesh(&mut chart, "latency (log scale)", &micros)?;
         self.mark(&mut chart, range, true)?;
-        plot(&mut chart, &lines, SeriesLabelPosition::UpperLeft)
+        plot(&mut chart, &lines)
     }
 
     fn shares(&self, panel: &Area<'_>) -> Outcome<()> {
         let sent = |step: &Step| step.achieved_rate / step.target_rate * 100.0;
         let lines = [
-            self.line("good answers, of all sent", GREEN, |step| {
+            self.line("sent, of the target", (SKY, 6), |step| Some(sent(step))),
+            self.line("good answers, of all sent", (GREEN, 2), |step| {
                 Some(step.success * 100.0)
             }),
-            self.line("sent, of the target", BLUE, |step| Some(sent(step))),
         ];
         let all = lines
             .iter()
@@ -183,18 +190,18 @@ impl<'a> Scene<'a> {
         let bottom = bottoms.filter(|bottom| lowest > bottom + 0.05 * (100.0 - bottom));
         let bottom = bottom.fold(0.0, f64::max);
         let range = bottom..100.0 + 0.1 * (100.0 - bottom);
-        let mut chart = frame(panel, "Success, and the load that was really sent")
+        let mut chart = frame(panel, "Success, and the load that was really sent", &lines)?
             .build_cartesian_2d(self.x.clone(), range.clone())?;
         self.bands(&mut chart, range.clone())?;
         mesh(&mut chart, "share (%)", &percent)?;
         self.mark(&mut chart, range, false)?;
-        plot(&mut chart, &lines, SeriesLabelPosition::LowerLeft)
+        plot(&mut chart, &lines)
     }
 
     fn cpu(&self, panel: &Area<'_>) -> Outcome<()> {
         let lines = [
-            self.line("API", PURPLE, |step| step.api_cpu_us_per_request),
-            self.line("the Redis that it reads from", GREEN, |step| {
+            self.line("API", (PURPLE, 2), |step| step.api_cpu_us_per_request),
+            self.line("the Redis that it reads from", (GREEN, 2), |step| {
                 step.replica_cpu_us_per_request
             }),
         ];
@@ -208,14 +215,12 @@ impl<'a> Scene<'a> {
             .flat_map(|line| &line.points)
             .map(|point| point.1);
         let range = 0.0..all.fold(1.0, f64::max) * 1.25;
-        let mut chart = frame(panel, title).build_cartesian_2d(self.x.clone(), range.clone())?;
+        let mut chart =
+            frame(panel, title, &lines)?.build_cartesian_2d(self.x.clone(), range.clone())?;
         self.bands(&mut chart, range.clone())?;
         mesh(&mut chart, "CPU µs per request", &plain)?;
         self.mark(&mut chart, range, false)?;
-        match is_known {
-            true => plot(&mut chart, &lines, SeriesLabelPosition::LowerLeft),
-            false => Ok(()),
-        }
+        plot(&mut chart, &lines)
     }
 
     /// The ground of the steps that the generator limited; first, so that all else is above it.
@@ -237,9 +242,9 @@ impl<'a> Scene<'a> {
         Y: Ranged<ValueType = f64>,
     {
         if labelled && !self.limited.is_empty() {
-            let words = "shaded: the generator was the limit\u{a0}".to_owned();
             let style = text(14, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
-            chart.draw_series([Text::new(words, (self.x.end, y.start), style)])?;
+            let words = Text::new("shaded: the generator was the limit", (-8, -6), style);
+            chart.draw_series([EmptyElement::at((self.x.end, y.start)) + words])?;
         }
         let Some(rate) = self.knee else {
             return Ok(());
@@ -248,12 +253,14 @@ impl<'a> Scene<'a> {
         chart.draw_series([PathElement::new(path, INK.stroke_width(2))])?;
         if labelled {
             let is_left = rate > f64::midpoint(self.x.start, self.x.end);
-            let (side, words) = match is_left {
-                true => (HPos::Right, format!("knee: {}/s\u{a0}", Thousands(rate))),
-                false => (HPos::Left, format!("\u{a0}knee: {}/s", Thousands(rate))),
+            let (side, gap) = if is_left {
+                (HPos::Right, -8)
+            } else {
+                (HPos::Left, 8)
             };
             let style = text(15, INK).pos(Pos::new(side, VPos::Top));
-            chart.draw_series([Text::new(words, (rate, y.end), style)])?;
+            let words = Text::new(format!("knee: {}/s", Thousands(rate)), (gap, 6), style);
+            chart.draw_series([EmptyElement::at((rate, y.end)) + words])?;
         }
         Ok(())
     }
@@ -261,16 +268,32 @@ impl<'a> Scene<'a> {
 
 type Chart<'a, 'b, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, Y>>;
 
-/// A panel with its title and room for its labels.
-fn frame<'a, 'b, 'c>(panel: &'a Area<'b>, title: &'c str) -> ChartBuilder<'a, 'c, SVGBackend<'b>> {
+/// A panel with its title, the names of its lines, and room for its labels.
+fn frame<'a, 'b>(
+    panel: &'a Area<'b>,
+    title: &str,
+    lines: &[Line],
+) -> Outcome<ChartBuilder<'a, 'a, SVGBackend<'b>>> {
+    panel.draw(&Text::new(title.to_owned(), (TITLE_LEFT, 6), text(16, INK)))?;
+    let style = text(14, INK).pos(Pos::new(HPos::Right, VPos::Top));
+    let mut right = i32::try_from(SIZE.0).unwrap_or(i32::MAX) - MARGIN_RIGHT;
+    for line in lines.iter().rev().filter(|line| !line.points.is_empty()) {
+        panel.draw(&Text::new(line.name, (right, 8), style.clone()))?;
+        let letters = i32::try_from(line.name.chars().count()).unwrap_or(i32::MAX);
+        let end = right - letters.saturating_mul(LETTER_WIDTH) - 10;
+        let sample = vec![(end - 22, 15), (end, 15)];
+        let stroke = line.color.stroke_width(line.width);
+        panel.draw(&PathElement::new(sample, stroke))?;
+        right = end - 44;
+    }
     let mut builder = ChartBuilder::on(panel);
     builder
-        .caption(title, text(16, INK))
-        .margin(10)
-        .margin_right(28)
+        .margin_top(28)
+        .margin_bottom(6)
+        .margin_right(MARGIN_RIGHT)
         .x_label_area_size(X_LABELS_HEIGHT)
         .y_label_area_size(Y_LABELS_WIDTH);
-    builder
+    Ok(builder)
 }
 
 fn mesh<Y>(
@@ -297,32 +320,17 @@ where
     Ok(())
 }
 
-/// The lines, a dot at each measured rate, and their names.
-fn plot<'a, 'b: 'a, Y>(
-    chart: &mut Chart<'a, 'b, Y>,
-    lines: &[Line],
-    names_at: SeriesLabelPosition,
-) -> Outcome<()>
+/// The lines, and a dot at each measured rate.
+fn plot<Y>(chart: &mut Chart<'_, '_, Y>, lines: &[Line]) -> Outcome<()>
 where
     Y: Ranged<ValueType = f64>,
 {
-    for line in lines.iter().filter(|line| !line.points.is_empty()) {
-        let color = line.color;
-        let stroke: ShapeStyle = color.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), stroke))?
-            .label(line.name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], stroke));
-        let dots = line.points.iter();
-        chart.draw_series(dots.map(|&point| Circle::new(point, 4, color.filled())))?;
+    for line in lines {
+        let stroke: ShapeStyle = line.color.stroke_width(line.width);
+        chart.draw_series(LineSeries::new(line.points.iter().copied(), stroke))?;
+        let (dots, radius) = (line.points.iter(), line.width + 2);
+        chart.draw_series(dots.map(|&point| Circle::new(point, radius, line.color.filled())))?;
     }
-    chart
-        .configure_series_labels()
-        .position(names_at)
-        .background_style(WHITE.mix(0.85))
-        .border_style(GRID)
-        .label_font(text(14, INK))
-        .draw()?;
     Ok(())
 }
 
@@ -378,13 +386,14 @@ mod tests {
         draw(steps, &Knee::find(steps), &about).unwrap()
     }
 
-    /// The texts of the document, in its order. plotters puts each on lines of its own.
-    fn texts(svg: &str) -> Vec<&str> {
-        let parts = svg.split("<text ").skip(1);
-        let inner = parts.filter_map(|part| part.split_once('>')?.1.split_once("</text>"));
-        inner
-            .map(|(text, _)| text.trim_matches(['\n', ' ']))
-            .collect()
+    /// The texts of the document, in its order.
+    fn texts(svg: &str) -> Vec<String> {
+        let document = roxmltree::Document::parse(svg).expect("it is XML");
+        let nodes = document
+            .descendants()
+            .filter(|node| node.tag_name().name() == "text");
+        let texts = nodes.filter_map(|node| node.text());
+        texts.map(|text| text.trim().to_owned()).collect()
     }
 
     #[track_caller]
@@ -392,7 +401,7 @@ mod tests {
         let svg = drawn(steps);
         let texts = texts(&svg);
         for text in present {
-            assert!(texts.contains(text), "{text:?} in {texts:?}");
+            assert!(texts.iter().any(|t| t == text), "{text:?} in {texts:?}");
         }
         for text in absent {
             assert!(
@@ -408,10 +417,10 @@ mod tests {
         check(
             &steps,
             &[
-                "A &lt;title&gt; &amp; more",
+                "A <title> & more",
                 "how",
                 "knee at 2,000/s: at 4,000/s the p99 was 60.0 ms, above 5.0 ms",
-                "\u{a0}knee: 2,000/s",
+                "knee: 2,000/s",
                 "target rate (requests/s)",
                 "latency (log scale)",
                 "share (%)",
@@ -432,7 +441,7 @@ mod tests {
         limited.achieved_rate = 1_500.0;
         limited.generator_limited = true;
         let steps = [step(1e3, 900.0), limited, step(4e3, 1e3)];
-        check(&steps, &["shaded: the generator was the limit\u{a0}"], &[]);
+        check(&steps, &["shaded: the generator was the limit"], &[]);
         let fill = "fill=\"#F0E4C8\"";
         assert_eq!(drawn(&steps).matches(fill).count(), 3, "one a panel");
     }

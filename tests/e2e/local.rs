@@ -35,7 +35,7 @@ struct Rig {
     folder: TempDir,
 }
 
-fn starting() -> MutexGuard<'static, ()> {
+pub fn starting() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -18,6 +18,7 @@ mod local;
 mod logs;
 mod outages;
 mod pipelining;
+mod ramp;
 mod replica;
 mod rig;
 mod rotation;
