@@ -22,8 +22,10 @@
 //! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
-//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics` |
-//! | [`local`] | the rig on one machine, as processes | `load` |
+//! | [`guarded`] | child processes that end with their parent | nothing |
+//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics`, |
+//! | | | `guarded`, `conn` |
+//! | [`local`] | the rig on one machine, as processes | `load`, `guarded` |
 //! | [`ramp`] | one rate after another on the rig | `local`, `load` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |
 //! | [`config`] | flags and environment to options | all |
@@ -47,6 +49,7 @@
 pub mod check;
 pub mod config;
 pub mod conn;
+pub mod guarded;
 pub mod http;
 pub mod load;
 pub mod local;

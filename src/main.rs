@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 use redis_api::check;
-use redis_api::config::{self, Command, HelloWorld, Local, Serve, Stream};
+use redis_api::config::{self, Command, HelloWorld, Serve, Stream};
+use redis_api::guarded;
 use redis_api::http::guard::Guard;
 use redis_api::http::service;
 use redis_api::load::{aggregator, bot, updater};
 use redis_api::local;
-use redis_api::log::{self, Format};
+use redis_api::log;
 use redis_api::ramp;
 use redis_api::store::{ReadMode, ReadOptions, WriteOptions};
 use redis_api::worker::{self, ApiOptions, Port};
@@ -21,11 +22,11 @@ use redis_api::worker::{self, ApiOptions, Port};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    // The helpers that `local` starts take no flags: they are for it alone.
+    // The helpers that we start ourselves take no flags: they are for us alone.
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(name) if name == local::CHILD => {
-            return finish(local::run_child(args).map(|never| match never {}));
+        Some(name) if name == guarded::SUBCOMMAND => {
+            return finish(guarded::run(args).map(|never| match never {}));
         }
         Some(name) if name == local::JANITOR => return finish(local::run_janitor(args)),
         _ => {}
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(options) => finish(serve(*options)),
         Command::HelloWorld(options) => finish(hello(&options)),
-        Command::Local(options) => finish(rig(options)),
+        Command::Local(options, _) => finish(local::run(options)),
         Command::Check(options, format) => look(*options, format),
         Command::VegetaServer(options, _) => finish(bot::run(options)),
         Command::Aggregator(options, _) => finish(aggregator::run(options)),
@@ -180,25 +181,4 @@ fn hello(options: &HelloWorld) -> Result<(), worker::Error> {
         redis_connections: 0,
     };
     worker::run(&process, worker::hello)
-}
-
-fn rig(options: Local) -> Result<(), local::Error> {
-    let workers = options
-        .workers
-        .map(|workers| format!("--workers={workers}"));
-    let format = match options.log.format {
-        Format::Text => "text",
-        Format::Json => "json",
-    };
-    let level = options.log.level.to_string();
-    let log = [
-        format!("--log-format={format}"),
-        format!("--log-level={level}"),
-    ];
-    local::run(local::Options {
-        listen: options.listen,
-        admin_listen: options.admin_listen,
-        redis_server: options.redis_server,
-        serve_args: workers.into_iter().chain(log).collect(),
-    })
 }

@@ -205,34 +205,6 @@ pub(super) const HELLO_LISTEN: Group = Group {
     ],
 };
 
-pub(super) const LOCAL: Group = Group {
-    heading: "Local",
-    flags: &[
-        flag(
-            "listen",
-            "ADDRESS",
-            Some("127.0.0.1:8080"),
-            "Where the API listens",
-            "If the port of the default is taken, a free one is chosen.",
-        ),
-        flag(
-            "admin-listen",
-            "ADDRESS",
-            Some("127.0.0.1:9090"),
-            "Where /livez, /readyz and /metrics listen",
-            "If the port of the default is taken, a free one is chosen.",
-        ),
-        WORKERS,
-        flag(
-            "redis-server",
-            "FILE",
-            None,
-            "The server to run as master and replica",
-            "Default: redis-server, else valkey-server, on PATH.",
-        ),
-    ],
-};
-
 pub(super) const READS: Group = Group {
     heading: "Reads",
     flags: &[
@@ -451,7 +423,7 @@ pub(super) const CLIENTS: Group = Group {
     ],
 };
 
-const WORKERS: Flag = flag(
+pub(super) const WORKERS: Flag = flag(
     "workers",
     "N",
     None,

@@ -9,7 +9,6 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -30,11 +29,13 @@ mod command_line;
 mod degraded;
 mod exit;
 mod flags;
+mod local;
 mod parsers;
 mod ramp;
 mod redis;
 mod subcommands;
 mod updater;
+mod url;
 mod values;
 mod vegetaserver;
 
@@ -48,7 +49,7 @@ pub enum Command {
     /// The same server returning a constant.
     HelloWorld(HelloWorld),
     /// The whole rig on this machine.
-    Local(Local),
+    Local(crate::local::Options, log::Options),
     /// Looks at what `serve` would meet with these options.
     Check(Box<Serve>, Format),
     /// Drives vegeta.
@@ -67,9 +68,9 @@ impl Command {
         match self {
             Command::Serve(options) => options.log,
             Command::HelloWorld(options) => options.log,
-            Command::Local(options) => options.log,
             Command::Check(options, _) => options.log,
-            Command::VegetaServer(_, log)
+            Command::Local(_, log)
+            | Command::VegetaServer(_, log)
             | Command::Aggregator(_, log)
             | Command::Updater(_, log)
             | Command::Ramp(_, log) => *log,
@@ -134,22 +135,6 @@ pub struct HelloWorld {
     pub log: log::Options,
 }
 
-/// Options of `local`.
-#[derive(Clone, Debug)]
-pub struct Local {
-    pub listen: SocketAddr,
-    /// `listen` was not given: another port will do if this one is taken.
-    pub listen_defaulted: bool,
-    pub admin_listen: SocketAddr,
-    /// The same for `admin_listen`.
-    pub admin_listen_defaulted: bool,
-    /// `None`: one per core granted.
-    pub workers: Option<NonZeroUsize>,
-    /// The server binary; `None`: the first on PATH.
-    pub redis_server: Option<PathBuf>,
-    pub log: log::Options,
-}
-
 /// Reads a command line (its first item is the program's name) and the environment.
 ///
 /// # Errors
@@ -192,7 +177,7 @@ pub fn parse_with(
         "aggregator" => with_log(&mut values, self::aggregator::options, Command::Aggregator),
         "updater" => with_log(&mut values, self::updater::options, Command::Updater),
         "ramp" => with_log(&mut values, self::ramp::options, Command::Ramp),
-        _ => local(&mut values).map(Command::Local),
+        _ => self::local::options(&mut values).map(|(options, log)| Command::Local(options, log)),
     };
     match command {
         Some(command) if values.errors.is_empty() => Ok(command),
@@ -213,7 +198,7 @@ fn with_log<T>(
 
 fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let listen = listen(values, "listen");
-    let admin_listen = listen_apart(values, listen);
+    let admin_listen = listen_apart(values, "admin-listen", &[("listen", listen)]);
     let both = redis::level(values, "redis");
     let read = redis::level(values, "read-redis");
     let write = redis::level(values, "write-redis");
@@ -285,7 +270,7 @@ fn check(values: &mut Values<'_>) -> Option<Command> {
 
 fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
     let listen = listen(values, "listen");
-    let admin_listen = listen_apart(values, listen);
+    let admin_listen = listen_apart(values, "admin-listen", &[("listen", listen)]);
     let process = process(values);
     let log = log_options(values);
     let (listen, listen_defaulted) = listen?;
@@ -300,28 +285,6 @@ fn hello_world(values: &mut Values<'_>) -> Option<HelloWorld> {
         drain_delay: process.drain_delay,
         drain_timeout: process.drain_timeout,
         drain_unready: process.drain_unready,
-        log: log?,
-    })
-}
-
-fn local(values: &mut Values<'_>) -> Option<Local> {
-    let listen = listen(values, "listen");
-    let admin_listen = listen_apart(values, listen);
-    let defaulted = ["listen", "admin-listen"].map(|flag| {
-        values
-            .given(flag)
-            .is_some_and(|given| given.origin == Origin::Default)
-    });
-    let workers = workers(values);
-    let redis_server = values.path("redis-server").flatten();
-    let log = log_options(values);
-    Some(Local {
-        listen: listen?.0,
-        listen_defaulted: defaulted[0],
-        admin_listen: admin_listen?.0,
-        admin_listen_defaulted: defaulted[1],
-        workers,
-        redis_server,
         log: log?,
     })
 }
@@ -412,22 +375,24 @@ fn listen(values: &mut Values<'_>, flag: &str) -> Option<(SocketAddr, bool)> {
     Some((address, any || defaulted))
 }
 
-/// The admin address, which may not be the address of the service.
+/// Another listening address, which may not be one of the `others`.
 fn listen_apart(
     values: &mut Values<'_>,
-    service: Option<(SocketAddr, bool)>,
+    flag: &str,
+    others: &[(&str, Option<(SocketAddr, bool)>)],
 ) -> Option<(SocketAddr, bool)> {
-    let admin = listen(values, "admin-listen")?;
-    if service.is_some_and(|(service, _)| service == admin.0 && service.port() != 0) {
-        let names =
-            ["listen", "admin-listen"].map(|flag| values.given(flag).map(|given| given.name));
-        let [listen, admin_listen] = names.map(Option::unwrap_or_default);
+    let own = listen(values, flag)?;
+    let is_same =
+        |other: &Option<_>| other.is_some_and(|(other, _)| other == own.0 && own.0.port() != 0);
+    if let Some((other, _)) = others.iter().find(|(_, other)| is_same(other)) {
+        let names = [other, flag].map(|flag| values.given(flag).map(|given| given.name));
+        let [other, flag] = names.map(Option::unwrap_or_default);
         values.errors.push(format!(
-            "{listen} and {admin_listen}: both are {}; give two ports",
-            admin.0
+            "{other} and {flag}: both are {}; give two ports",
+            own.0
         ));
     }
-    Some(admin)
+    Some(own)
 }
 
 fn choice<T: Copy>(values: &mut Values<'_>, flag: &str, choices: &[(&str, T)]) -> Option<T> {

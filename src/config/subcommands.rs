@@ -2,12 +2,13 @@
 
 use super::aggregator::AGGREGATOR;
 use super::flags::{
-    ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOCAL, LOG, PROCESS,
-    READ_REDIS, READS, REDIS, WRITE_REDIS, WRITES,
+    ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS,
+    READS, REDIS, WRITE_REDIS, WRITES,
 };
+use super::local::LOCAL;
 use super::ramp::RAMP;
 use super::updater::UPDATER;
-use super::vegetaserver::VEGETASERVER;
+use super::vegetaserver::{VEGETASERVER, WINDOW};
 
 /// A subcommand's name, what it is, and its flags.
 pub(super) struct Subcommand {
@@ -62,13 +63,13 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "local",
-        about: "The whole rig on this machine: TLS master, replica and API, as real processes",
+        about: "The whole rig on this machine, as real processes: Redis, API, load, dashboard",
         groups: &[&LOCAL, &LOG],
     },
     Subcommand {
         name: "vegetaserver",
         about: "A load bot: drives vegeta at a constant rate, and serves a window of its results",
-        groups: &[&VEGETASERVER, &LOG],
+        groups: &[&VEGETASERVER, &WINDOW, &LOG],
     },
     Subcommand {
         name: "aggregator",
@@ -103,10 +104,16 @@ mod tests {
     use crate::config::parse_with;
 
     #[test]
-    fn every_subcommand_starts_without_flags() {
+    fn every_subcommand_starts_with_what_is_required_alone() {
+        let environment = |name: &str| match name {
+            "API_URL" | "TARGET_URL" => Some("http://localhost:8080/".into()),
+            "VEGETA_SERVERS" => Some("localhost:8081".into()),
+            _ => None,
+        };
         for subcommand in SUBCOMMANDS {
             let args = ["redis-api", subcommand.name].map(Into::into).into_iter();
-            assert!(parse_with(args, &|_| None).is_ok(), "{}", subcommand.name);
+            let parsed = parse_with(args, &environment);
+            assert!(parsed.is_ok(), "{}: {parsed:?}", subcommand.name);
         }
     }
 

@@ -80,6 +80,34 @@ impl<'a> Values<'a> {
         })
     }
 
+    /// Each value of a flag that repeats and may hold commas, else each line of its variable, and
+    /// its name as the user knows it. What is no UTF-8 is an error, without the value.
+    pub fn hidden_texts(&mut self, flag: &str) -> (String, Vec<String>) {
+        let given: Option<(String, Vec<OsString>)> = match self.matches.get_many::<OsString>(flag) {
+            Some(texts) => Some((format!("--{flag}"), texts.cloned().collect())),
+            None => self.given(flag).map(|given| (given.name, vec![given.text])),
+        };
+        let Some((name, texts)) = given else {
+            return (format!("--{flag}"), Vec::new());
+        };
+        let mut lines = Vec::new();
+        for text in texts {
+            match text.into_string() {
+                // A flag's value is one line: where it is not, it is refused with the value.
+                Ok(text) if name.starts_with("--") => lines.push(text),
+                Ok(text) => lines.extend(
+                    text.lines()
+                        .filter(|line| !line.trim().is_empty())
+                        .map(str::to_owned),
+                ),
+                Err(_) => self
+                    .errors
+                    .push(format!("{name}: is no UTF-8 (value not shown)")),
+            }
+        }
+        (name, lines)
+    }
+
     /// The value of a flag, parsed. `None` if there is none, or if it was wrong.
     pub fn parsed<T>(
         &mut self,

@@ -25,6 +25,10 @@ pub struct Board {
     pub pods: Option<Vec<Pod>>,
     /// The value that the API serves; `null`: nobody said where the API is.
     pub current: Option<Current>,
+    /// What is wrong with finding bots and pods, in sentences: a name that can't be looked up, more
+    /// bots than there is room for.
+    #[serde(default)]
+    pub troubles: Vec<String>,
 }
 
 /// One merged window over all bots that answered.
@@ -68,7 +72,7 @@ pub struct Bot {
     pub silent_seconds: Option<f64>,
 }
 
-/// One pod of the API, over the same seconds as the window.
+/// One pod of the API, over the last ten seconds. One in trouble has no figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pod {
     pub address: String,
@@ -83,7 +87,7 @@ pub struct Pod {
     pub api_cores: f64,
     pub redis_cores: Option<f64>,
     pub connections: u64,
-    /// Its replica may answer.
+    /// Its replica may answer; true also where it has none to read from.
     pub usable: bool,
     pub memory_bytes: u64,
 }
@@ -91,7 +95,8 @@ pub struct Pod {
 /// The value that the API serves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Current {
-    /// The last one seen, as its text in JSON.
+    /// The last one seen. A number of the same value as the API's text, not always the same text:
+    /// 12.50 is 12.5 here.
     pub value: Option<serde_json::Number>,
     /// Since when it has this value, as seen from here, in ms since 1970.
     pub since_ms: Option<u64>,
@@ -170,5 +175,35 @@ impl History {
     /// Oldest first.
     pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> {
         self.points.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::window::{Generator, Sample, Tally};
+
+    #[test]
+    fn summary_is_read_as_it_was_written() {
+        let mut tally = Tally::default();
+        tally.record(&Sample {
+            sent_ns: 1_000_000_000,
+            latency_ns: 2_000_000,
+            code: 200,
+            bytes_in: 16,
+            bytes_out: 0,
+            error: "",
+        });
+        let summary = Summary {
+            window: Window::new(&tally, Generator::default()),
+            bots: 1,
+            bots_left_out: 2,
+            generator_limits: vec!["All workers were busy.".into()],
+        };
+        let text = serde_json::to_string(&summary).expect("it is JSON");
+        let read: Summary = serde_json::from_str(&text).expect("it is a summary");
+        assert_eq!(read, summary);
+        let wrong = text.replace("\"200\":", "\"OK\":");
+        assert!(serde_json::from_str::<Summary>(&wrong).is_err(), "{wrong}");
     }
 }

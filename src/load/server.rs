@@ -1,7 +1,8 @@
 //! A small HTTP server for what people, browsers and scrapers ask of the rig.
 //!
-//! Invariants: a bounded number of connections; a head that does not come ends its connection. No
-//! limit on how long an answer may take: a browser keeps its stream of events open.
+//! Invariants: a bounded number of connections; a head that does not come ends its connection, and
+//! so does a client that takes nothing of its answer. No limit on how long an answer may take: a
+//! browser keeps its stream of events open.
 //!
 //! Non-goals: speed. The server under test is `http::server`.
 
@@ -19,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -38,6 +40,10 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How long to stop accepting after a failure, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A client that is gone without a word, or takes nothing, keeps its connection for so long: a
+/// laptop that sleeps through a coffee opens another.
+const CLIENT_GONE: Duration = Duration::from_secs(30);
 
 /// Answers every request on `listener` by `respond`, for ever.
 ///
@@ -72,6 +78,7 @@ async fn serve_connection<F>(stream: TcpStream, respond: impl Fn(Request<Incomin
 where
     F: Future<Output = Response<Body>>,
 {
+    watch_client(&stream);
     let service = service_fn(|request| {
         let response = respond(request);
         async move { Ok::<_, Infallible>(response.await) }
@@ -83,6 +90,16 @@ where
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+/// Has the kernel end the connection to a client that is gone. Without it, the connection is as
+/// good, until the client's own end is noticed.
+fn watch_client(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(CLIENT_GONE / 2));
+    // Also for a client whose window stays shut.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(CLIENT_GONE));
 }
 
 /// An answer with a whole body.

@@ -1,31 +1,21 @@
-//! The children as a table: what to start, in which order, and how each one is watched and stopped.
+//! The children that run: how each one is watched and stopped.
 
 use std::collections::VecDeque;
-use std::env;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{self, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::probe::Probe;
-use super::{Error, STOP_TIMEOUT, guard};
-
-/// The last output of a child that is kept for error messages, in bytes.
-const MAX_TAIL: usize = 4 * 1024;
-
-/// Lines of it that are shown.
-const SHOWN_LINES: usize = 10;
+use super::launcher::{Launcher, Spec};
+use super::output::{Sink, Tail, read};
+use super::screen::Screen;
+use super::{Error, STOP_TIMEOUT};
 
 /// Between two looks at a child that isn't ready.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -40,150 +30,49 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(200);
 /// milliseconds.
 const TERM_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Variables that a child gets from our environment. All others stay away: nearly every flag of
-/// `serve` has one, and the rig must be the same everywhere.
-pub(super) const KEPT_VARIABLES: [&str; 6] =
-    ["PATH", "HOME", "TMPDIR", "LANG", "TERM", "RUST_BACKTRACE"];
-
-/// A row of the table: one child.
-#[derive(Debug)]
-pub(super) struct Spec {
-    pub name: &'static str,
-    pub program: PathBuf,
-    pub args: Vec<OsString>,
-    /// Its working folder.
-    pub folder: PathBuf,
-    pub probe: Probe,
-    /// For `probe` to succeed.
-    pub timeout: Duration,
-    /// Whether its output goes to our standard error too.
-    pub is_shown: bool,
-    /// What to do when it fails.
-    pub cure: &'static str,
-}
-
-/// How children are started so that none outlives us.
-#[derive(Debug)]
-pub(super) struct Launcher {
-    /// Our own binary, for its hidden subcommands; `None` in tests, whose binary has none.
-    pub program: Option<PathBuf>,
-    /// Waits for our end; see [`guard`].
-    janitor: Option<process::Child>,
-}
-
-impl Launcher {
-    /// Starts the janitor of `folder`.
-    pub fn start(program: PathBuf, folder: &Path) -> Result<Launcher, Error> {
-        use std::os::unix::process::CommandExt;
-        let marker = folder.join(guard::MARKER);
-        File::create(&marker).map_err(Error::io(format!("write {}", marker.display())))?;
-        let janitor = process::Command::new(&program)
-            .arg(guard::JANITOR)
-            .arg(folder)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Out of reach of the terminal's Ctrl-C, as the children.
-            .process_group(0)
-            .spawn()
-            .map_err(Error::io("start the janitor"))?;
-        Ok(Launcher {
-            program: Some(program),
-            janitor: Some(janitor),
-        })
-    }
-
-    /// Children that are started as they are, and may outlive us.
-    #[cfg(test)]
-    pub fn unguarded() -> Launcher {
-        Launcher {
-            program: None,
-            janitor: None,
-        }
-    }
-
-    fn command(&self, spec: &Spec) -> Command {
-        let mut command = match &self.program {
-            Some(program) => {
-                let mut command = Command::new(program);
-                command
-                    .arg(guard::CHILD)
-                    .arg(process::id().to_string())
-                    .arg("--");
-                command.arg(&spec.program);
-                command
-            }
-            None => Command::new(&spec.program),
-        };
-        command.args(&spec.args).current_dir(&spec.folder);
-        command.env_clear();
-        for name in KEPT_VARIABLES {
-            if let Some(value) = env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // The terminal's Ctrl-C is for us: we stop the children in order.
-        command.process_group(0).kill_on_drop(true);
-        command
-    }
-
-    /// Tells the janitor that a child runs (`+`) or has ended (`-`).
-    fn report(&mut self, sign: char, pid: u32) {
-        if let Some(stdin) = self
-            .janitor
-            .as_mut()
-            .and_then(|janitor| janitor.stdin.as_mut())
-        {
-            // Without a janitor the rig still works; only `kill -9` leaves something behind.
-            let _ = writeln!(stdin, "{sign}{pid}");
-        }
-    }
-}
-
-impl Drop for Launcher {
-    /// Ends the janitor, whose work is done when the folder is gone already.
-    fn drop(&mut self) {
-        if let Some(mut janitor) = self.janitor.take() {
-            drop(janitor.stdin.take());
-            guard::await_janitor(&mut janitor);
-        }
-    }
-}
+/// A row, and how its child ended.
+type Exit = (usize, io::Result<ExitStatus>);
 
 /// The children that were started.
 #[derive(Debug)]
 pub(super) struct Children {
     launcher: Launcher,
+    screen: Screen,
     rows: Vec<Row>,
-    exits: JoinSet<(usize, io::Result<ExitStatus>)>,
+    exits: JoinSet<Exit>,
+    /// Ends that nobody asked for, and that were not told yet.
+    failures: VecDeque<Exit>,
 }
 
 #[derive(Debug)]
 struct Row {
-    name: &'static str,
+    name: String,
     cure: &'static str,
     pid: u32,
     is_running: bool,
-    tail: Arc<Mutex<Tail>>,
+    tail: Tail,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Children {
-    pub fn new(launcher: Launcher) -> Children {
+    pub fn new(launcher: Launcher, screen: Screen) -> Children {
         Children {
             launcher,
+            screen,
             rows: Vec::new(),
             exits: JoinSet::new(),
+            failures: VecDeque::new(),
         }
     }
 
+    /// Name and process id of each one that runs, in the order of their start.
+    pub fn running(&self) -> impl Iterator<Item = (&str, u32)> {
+        let rows = self.rows.iter().filter(|row| row.is_running);
+        rows.map(|row| (row.name.as_str(), row.pid))
+    }
+
     /// Starts a child and waits until it is ready. Must run on the main thread; see
-    /// [`guard::run_child`].
+    /// [`crate::guarded`].
     ///
     /// # Errors
     /// It can't be started, isn't ready in time, or another one (or itself) has ended meanwhile.
@@ -218,7 +107,7 @@ impl Children {
         };
         let outcome = tokio::select! {
             outcome = timeout(spec.timeout, ready) => Ok(outcome),
-            exit = self.exits.join_next() => Err(exit),
+            error = died(&mut self.exits, &mut self.failures) => Err(error),
         };
         match outcome {
             Ok(Ok(())) => Ok(pid),
@@ -226,20 +115,65 @@ impl Children {
                 name: spec.name,
                 timeout: spec.timeout,
                 lacks,
-                output: self.rows[row].output(),
+                output: self.rows[row].tail.text(),
                 cure: spec.cure,
             }),
-            Err(exit) => Err(self.died(exit).await),
+            Err(None) => Err(self.failure().await),
+            Err(Some(error)) => Err(error),
         }
     }
 
     /// Waits for the first child that ends by itself.
     ///
     /// # Cancel safety
-    /// Safe.
+    /// Safe: an end that was seen is told by the next call.
     pub async fn failure(&mut self) -> Error {
-        let exit = self.exits.join_next().await;
-        self.died(exit).await
+        loop {
+            let Some(&(index, _)) = self.failures.front() else {
+                if let Some(error) = died(&mut self.exits, &mut self.failures).await {
+                    return error;
+                }
+                continue;
+            };
+            self.ended(index);
+            let row = &mut self.rows[index];
+            while let Some(reader) = row.readers.last_mut() {
+                let _ = timeout(LAST_WORDS_TIMEOUT, reader).await;
+                row.readers.pop();
+            }
+            if let Some((_, status)) = self.failures.pop_front() {
+                return Error::Died {
+                    name: row.name.clone(),
+                    status: status.map_or_else(|error| error.to_string(), describe),
+                    output: row.tail.text(),
+                    cure: row.cure,
+                };
+            }
+        }
+    }
+
+    /// Ends the children of that name, which is no failure: SIGTERM, and SIGKILL to those that
+    /// still run after a second and a half.
+    pub async fn end(&mut self, name: &str) {
+        let is_named = |row: &&Row| row.name == name;
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            for row in self.rows.iter().filter(is_named) {
+                row.signal(signal);
+            }
+            let deadline = Instant::now() + TERM_TIMEOUT;
+            let is_over = |rows: &[Row]| !rows.iter().filter(is_named).any(|row| row.is_running);
+            while !is_over(&self.rows) {
+                let Ok(exit) = timeout_at(deadline, self.exits.join_next()).await else {
+                    break;
+                };
+                match exit {
+                    Some(Ok((row, _))) if self.rows[row].name == name => self.ended(row),
+                    Some(Ok(exit)) => self.failures.push_back(exit),
+                    Some(Err(_)) => {}
+                    None => return,
+                }
+            }
+        }
     }
 
     /// Ends all children, the last one first, within [`STOP_TIMEOUT`].
@@ -271,20 +205,20 @@ impl Children {
     }
 
     fn watch(&mut self, spec: &Spec, mut child: Child, pid: u32) {
-        let tail = Arc::new(Mutex::new(Tail::default()));
+        let tail = Tail::default();
+        let sink = Sink::new(self.screen.clone(), spec.lines, spec.name.clone());
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            readers.push(tokio::spawn(read(stdout, Arc::clone(&tail), spec.is_shown)));
+            readers.push(tokio::spawn(read(stdout, tail.clone(), sink.clone())));
         }
         if let Some(stderr) = child.stderr.take() {
-            readers.push(tokio::spawn(read(stderr, Arc::clone(&tail), spec.is_shown)));
+            readers.push(tokio::spawn(read(stderr, tail.clone(), sink)));
         }
         let index = self.rows.len();
         self.exits.spawn(async move { (index, child.wait().await) });
-        let (name, cure) = (spec.name, spec.cure);
         self.rows.push(Row {
-            name,
-            cure,
+            name: spec.name.clone(),
+            cure: spec.cure,
             pid,
             is_running: true,
             tail,
@@ -296,84 +230,37 @@ impl Children {
         self.rows[row].is_running = false;
         self.launcher.report('-', self.rows[row].pid);
     }
+}
 
-    async fn died(
-        &mut self,
-        exit: Option<Result<(usize, io::Result<ExitStatus>), tokio::task::JoinError>>,
-    ) -> Error {
-        let (index, status) = match exit {
-            Some(Ok(exit)) => exit,
-            Some(Err(error)) => return Error::io("wait for a child")(error.into()),
-            None => return Error::io("wait for a child")(io::Error::other("there is none")),
-        };
-        self.ended(index);
-        let row = &mut self.rows[index];
-        for reader in std::mem::take(&mut row.readers) {
-            let _ = timeout(LAST_WORDS_TIMEOUT, reader).await;
+/// Waits for the next end, and takes note of it; an error if it can't be waited for.
+///
+/// # Cancel safety
+/// Safe.
+async fn died(exits: &mut JoinSet<Exit>, failures: &mut VecDeque<Exit>) -> Option<Error> {
+    match exits.join_next().await {
+        Some(Ok(exit)) => {
+            failures.push_back(exit);
+            None
         }
-        let status = status.map_or_else(|error| error.to_string(), describe);
-        Error::Died {
-            name: row.name,
-            status,
-            output: row.output(),
-            cure: row.cure,
-        }
+        Some(Err(error)) => Some(Error::io("wait for a child")(error.into())),
+        None => Some(Error::io("wait for a child")(io::Error::other(
+            "there is none",
+        ))),
     }
 }
 
 impl Row {
-    /// To the child, unless it is reaped: its id may be another process' by then.
+    /// To the child, unless it is reaped: its id may be another process' by then. SIGKILL, which it
+    /// can't hand on, goes to its own children too: each child leads a process group.
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid).unwrap_or_default();
-        if self.is_running && pid > 1 {
-            // It fails only when the child is ending, which is what is wanted.
-            let _ = kill(Pid::from_raw(pid), signal);
+        let pid = Pid::from_raw(i32::try_from(self.pid).unwrap_or_default());
+        if !self.is_running || pid.as_raw() <= 1 {
+            return;
         }
-    }
-
-    fn output(&self) -> String {
-        // A reader that panicked leaves whole bytes behind.
-        self.tail
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .text()
-    }
-}
-
-/// The end of what a child has printed.
-#[derive(Debug, Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        let surplus = self.0.len().saturating_sub(MAX_TAIL);
-        self.0.drain(..surplus);
-    }
-
-    /// The last lines, at most [`SHOWN_LINES`].
-    fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
-    }
-}
-
-/// Reads a pipe to its end, so that the child never waits for us.
-async fn read(mut pipe: impl AsyncRead + Unpin, tail: Arc<Mutex<Tail>>, is_shown: bool) {
-    let mut chunk = [0; 4 * 1024];
-    while let Ok(n @ 1..) = pipe.read(&mut chunk).await {
-        let bytes = &chunk[..n];
-        tail.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(bytes);
-        if is_shown {
-            // Our own standard error may be closed: the child's work goes on.
-            let _ = io::stderr().write_all(bytes);
+        // It fails only when the child is ending, which is what is wanted.
+        let _ = kill(pid, signal);
+        if signal == Signal::SIGKILL {
+            let _ = killpg(pid, signal);
         }
     }
 }
@@ -390,124 +277,4 @@ fn describe(status: ExitStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-
-    use super::*;
-
-    fn shell(script: &str, probe: Probe) -> Spec {
-        Spec {
-            name: "shell",
-            program: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into()],
-            folder: "/".into(),
-            probe,
-            timeout: Duration::from_millis(300),
-            is_shown: false,
-            cure: "mend it",
-        }
-    }
-
-    /// A listener, for children that are "ready" at once.
-    fn open() -> (TcpListener, Probe) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let addr = listener.local_addr().expect("it is bound");
-        (listener, Probe::Accepts(addr))
-    }
-
-    /// Port 1 is the historic tcpmux: nothing listens there.
-    fn closed() -> Probe {
-        Probe::Accepts(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))
-    }
-
-    #[tokio::test]
-    async fn child_that_ends_is_named_with_its_last_words() {
-        let mut children = Children::new(Launcher::unguarded());
-        let error = children
-            .start(shell("echo first; echo last >&2; exit 3", closed()))
-            .await;
-        let text = error.expect_err("it ended").to_string();
-        assert!(
-            text.starts_with("shell ended by itself (exit status 3); mend it\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\n  first") && text.contains("\n  last"),
-            "{text}"
-        );
-    }
-
-    #[tokio::test]
-    async fn child_that_is_not_ready_is_named() {
-        let mut children = Children::new(Launcher::unguarded());
-        let error = children
-            .start(shell("echo words; exec sleep 60", closed()))
-            .await;
-        let text = error.expect_err("nothing listens").to_string();
-        assert!(
-            text.starts_with("shell was not ready within 300ms: no connection"),
-            "{text}"
-        );
-        assert!(text.contains("\n  words"), "{text}");
-        children.stop().await;
-        assert!(!children.rows[0].is_running);
-    }
-
-    #[tokio::test]
-    async fn first_failure_is_reported_and_the_rest_stops() {
-        let (_listener, probe) = open();
-        let mut children = Children::new(Launcher::unguarded());
-        children
-            .start(shell("exec sleep 60", probe))
-            .await
-            .expect("it is ready");
-        let pid = children
-            .start(shell("exec sleep 60", probe))
-            .await
-            .expect("it is ready");
-        let pid = Pid::from_raw(pid.try_into().expect("a process id"));
-        kill(pid, Signal::SIGKILL).expect("it runs");
-        let text = children.failure().await.to_string();
-        assert!(
-            text.starts_with("shell ended by itself (killed by SIGKILL)"),
-            "{text}"
-        );
-        children.stop().await;
-        assert!(children.rows.iter().all(|row| !row.is_running));
-    }
-
-    #[tokio::test]
-    async fn stubborn_child_is_killed_in_time() {
-        let (_listener, probe) = open();
-        let mut children = Children::new(Launcher::unguarded());
-        // SIGSTOP: SIGTERM waits for ever. The first child is not reached before the deadline.
-        children
-            .start(shell("exec sleep 60", probe))
-            .await
-            .expect("it is ready");
-        let pid = children
-            .start(shell("kill -STOP $$", probe))
-            .await
-            .expect("it is ready");
-        assert!(pid > 1);
-        let started = Instant::now();
-        children.stop().await;
-        assert!(children.rows.iter().all(|row| !row.is_running));
-        assert!(started.elapsed() < STOP_TIMEOUT, "{:?}", started.elapsed());
-    }
-
-    #[test]
-    fn tail_keeps_the_end() {
-        let mut tail = Tail::default();
-        for n in 0..1_000 {
-            tail.push(format!("line {n}\n\n").as_bytes());
-        }
-        assert!(tail.0.len() <= MAX_TAIL);
-        let text = tail.text();
-        assert_eq!(text.lines().count(), SHOWN_LINES);
-        assert!(
-            text.starts_with("line 990\n") && text.ends_with("line 999"),
-            "{text}"
-        );
-    }
-}
+mod tests;

@@ -12,6 +12,10 @@ pub enum Error {
     NoServer,
     /// `--redis-server` names something that can't be run.
     NotAProgram(PathBuf),
+    /// `--vegeta` names something that can't be run.
+    NoVegeta(PathBuf),
+    /// There is no vegeta on PATH.
+    VegetaMissing,
     /// An address of the options is in use, or can't be listened on.
     Listen { addr: SocketAddr, source: io::Error },
     /// Something listens on all ports that were tried, up from this one.
@@ -24,14 +28,14 @@ pub enum Error {
     Io { what: String, source: io::Error },
     /// A child ended by itself.
     Died {
-        name: &'static str,
+        name: String,
         status: String,
         output: String,
         cure: &'static str,
     },
     /// A child started, and wasn't ready in time.
     Slow {
-        name: &'static str,
+        name: String,
         timeout: Duration,
         /// What it still lacked at the last look.
         lacks: String,
@@ -66,6 +70,17 @@ impl fmt::Display for Error {
                 "--redis-server {}: there is no program that can be run; give the path of a \
                  redis-server or valkey-server",
                 path.display()
+            ),
+            Error::NoVegeta(path) => write!(
+                f,
+                "--vegeta {}: there is no program that can be run; give the path of vegeta, or \
+                 leave the flag out",
+                path.display()
+            ),
+            Error::VegetaMissing => write!(
+                f,
+                "vegeta is not on PATH; install it (`make setup`, or \
+                 `go install github.com/tsenart/vegeta/v12@v12.13.0`) or name it with --vegeta"
             ),
             Error::Listen { addr, source } => {
                 write!(

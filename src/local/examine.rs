@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::child::KEPT_VARIABLES;
+use super::launcher::KEPT_VARIABLES;
 
 /// The check ends by itself before that.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);

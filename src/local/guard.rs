@@ -1,32 +1,25 @@
 //! What ends the children and removes the data folder when the rig's own process can't: it was
 //! killed.
 //!
-//! Two hidden subcommands of our own binary, so that no code runs between `fork` and `exec`:
-//! - `local-child PARENT -- PROGRAM ARGS…` asks the kernel to kill it with its parent (Linux), and
-//!   becomes PROGRAM.
-//! - `local-janitor FOLDER` reads the children's process ids from its standard input. The parent
-//!   never closes that pipe before its end, so end of file means that the parent is gone, however
-//!   it ended: the janitor kills the children that are left and removes the folder.
+//! The kernel kills the children (see [`crate::guarded`]); the rest is a hidden subcommand of our
+//! own binary: `local-janitor FOLDER` reads the children's process ids from its standard input. The
+//! parent never closes that pipe before its end, so end of file means that the parent is gone,
+//! however it ended: the janitor kills the children that are left and removes the folder.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getppid};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 use super::Error;
-
-/// The subcommand of [`run_child`].
-pub const CHILD: &str = "local-child";
 
 /// The subcommand of [`run_janitor`].
 pub const JANITOR: &str = "local-janitor";
@@ -37,44 +30,6 @@ pub(super) const MARKER: &str = ".redis-api-local";
 
 /// How long the janitor waits for killed children to be gone, and for the folder to go.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Becomes the program in `args` (`PARENT -- PROGRAM ARGS…`), killed when the thread that started
-/// this process ends. So that must be the parent's main thread.
-///
-/// # Errors
-/// Returns only on failure: bad arguments, the parent is gone already, or the program can't be run.
-pub fn run_child(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Error> {
-    const USAGE: &str = "local-child PARENT -- PROGRAM ARGS…";
-    let mut args = args.into_iter();
-    let parent = args.next().and_then(|arg| arg.to_str()?.parse().ok());
-    let parent = Pid::from_raw(parent.ok_or(Error::Internal(USAGE))?);
-    if args.next().is_none_or(|arg| arg != "--") {
-        return Err(Error::Internal(USAGE));
-    }
-    let program = args.next().ok_or(Error::Internal(USAGE))?;
-    die_with_parent().map_err(Error::io("ask to be killed with the parent"))?;
-    // The parent may have ended before that call: then no signal will ever come.
-    if getppid() != parent {
-        return Err(Error::Internal("the parent has ended"));
-    }
-    let source = Command::new(&program).args(args).exec();
-    Err(Error::Io {
-        what: format!("run {}", program.display()),
-        source,
-    })
-}
-
-#[cfg(target_os = "linux")]
-fn die_with_parent() -> io::Result<()> {
-    // SIGKILL: a rig has no data to save.
-    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
-}
-
-/// Elsewhere the janitor alone does it.
-#[cfg(not(target_os = "linux"))]
-fn die_with_parent() -> io::Result<()> {
-    Ok(())
-}
 
 /// Waits for the end of standard input, then kills the children whose start (`+PID`) was reported
 /// there and whose end (`-PID`) was not, and removes the folder in `args`.
@@ -115,8 +70,10 @@ fn read_children(input: impl BufRead) -> BTreeSet<i32> {
 
 fn end_children(children: &BTreeSet<i32>, deadline: Instant) {
     for &pid in children {
-        // It fails when the child is gone, which is what is looked for below.
+        // It fails when the child is gone, which is what is looked for below. Each child leads a
+        // process group, in which are those that it has started itself.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
     let is_gone = |&pid: &i32| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
     while !children.iter().all(is_gone) && Instant::now() < deadline {
@@ -177,20 +134,5 @@ mod tests {
         let outcome = run_janitor([folder.path().into()]);
         assert!(matches!(outcome, Err(Error::Internal(_))), "{outcome:?}");
         assert!(folder.path().is_dir());
-    }
-
-    #[test]
-    fn child_wants_its_parent() {
-        let check = |args: &[&str]| {
-            let outcome = run_child(args.iter().map(OsString::from));
-            assert!(
-                matches!(outcome, Err(Error::Internal(_))),
-                "{args:?}: {outcome:?}"
-            );
-        };
-        check(&[]);
-        check(&["x", "--", "true"]);
-        check(&["1", "true"]);
-        check(&["1", "--"]);
     }
 }

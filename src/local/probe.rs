@@ -11,20 +11,25 @@ const MAX_ANSWER: u64 = 16 * 1024;
 
 /// What a child must do to be ready.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Probe {
+pub enum Probe {
+    /// Nothing: it listens nowhere.
+    Runs,
     /// Accept a connection.
     Accepts(SocketAddr),
     /// Be a replica whose link to its master is up.
     InSync(SocketAddr),
     /// Answer `GET /readyz` with `200`.
     Ready(SocketAddr),
+    /// Answer `GET /livez` with `200`.
+    Live(SocketAddr),
 }
 
 impl Probe {
     /// # Errors
     /// What is still lacking, in words.
-    pub async fn look(self) -> Result<(), String> {
+    pub(super) async fn look(self) -> Result<(), String> {
         match self {
+            Probe::Runs => Ok(()),
             Probe::Accepts(addr) => connect(addr).await.map(drop),
             Probe::InSync(addr) => {
                 // Redis takes commands as plain lines too ("inline"), and ends after QUIT.
@@ -35,18 +40,20 @@ impl Probe {
                     Err("its link to the master is not up".into())
                 }
             }
-            Probe::Ready(addr) => {
-                let request =
-                    format!("GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
-                let answer = exchange(addr, &request).await?;
-                if answer.starts_with("HTTP/1.1 200 ") {
-                    return Ok(());
-                }
-                let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-                Err(format!("/readyz says {}", body.trim()))
-            }
+            Probe::Ready(addr) => is_good(addr, "/readyz").await,
+            Probe::Live(addr) => is_good(addr, "/livez").await,
         }
     }
+}
+
+async fn is_good(addr: SocketAddr, path: &str) -> Result<(), String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    let answer = exchange(addr, &request).await?;
+    if answer.starts_with("HTTP/1.1 200 ") {
+        return Ok(());
+    }
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Err(format!("{path} says {}", body.trim()))
 }
 
 async fn connect(addr: SocketAddr) -> Result<TcpStream, String> {

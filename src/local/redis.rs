@@ -1,12 +1,10 @@
 //! Master and replica: which program, and its configuration.
 
-use std::env;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use super::certs::Certs;
+use super::{Error, program};
 
 /// The names of the server, in the order of preference.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
@@ -25,33 +23,14 @@ tls-auth-clients no
 ";
 
 /// The program to run: `given`, or the first on PATH.
-pub(super) fn find_program(given: Option<&Path>) -> Result<PathBuf, Error> {
+pub(super) fn find_server(given: Option<&Path>) -> Result<PathBuf, Error> {
     match given {
-        Some(path) if path.components().count() > 1 => {
-            // The child runs in another folder.
-            let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            is_program(&file)
-                .then_some(file)
-                .ok_or_else(|| Error::NotAProgram(path.to_owned()))
-        }
-        Some(name) => on_path(name).ok_or_else(|| Error::NotAProgram(name.to_owned())),
+        Some(name) => program::find(name).ok_or_else(|| Error::NotAProgram(name.to_owned())),
         None => {
             let mut names = PROGRAMS.iter().map(Path::new);
-            names.find_map(on_path).ok_or(Error::NoServer)
+            names.find_map(program::find).ok_or(Error::NoServer)
         }
     }
-}
-
-fn on_path(name: &Path) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| is_program(file))
-}
-
-fn is_program(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// A master that speaks nothing but TLS.
@@ -102,17 +81,6 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn program_is_looked_for() {
-        let missing = find_program(Some(Path::new("/nowhere/redis-server")));
-        assert!(matches!(missing, Err(Error::NotAProgram(_))), "{missing:?}");
-        // A folder can be "executed" as far as its mode says.
-        let folder = find_program(Some(Path::new("/")));
-        assert!(matches!(folder, Err(Error::NotAProgram(_))), "{folder:?}");
-        let shell = find_program(Some(Path::new("sh"))).expect("every Unix has a shell");
-        assert!(shell.is_absolute());
-    }
 
     #[test]
     fn paths_are_quoted() {

@@ -25,6 +25,10 @@ pub use histogram::{Bounds, Histogram};
 pub use role::{ErrorLabel, Reading, Replica, Role};
 pub use text::CONTENT_TYPE;
 
+/// For the metrics of the load rig's processes.
+pub(crate) use process::families as process_families;
+pub(crate) use text::{encode, family, gauge, gauge_value};
+
 /// Request duration buckets, in nanoseconds.
 ///
 /// In steps of 1, 2.5, 5 from 50 µs to 1 s. 400 ms stands in for 500 ms: it is the default time

@@ -6,12 +6,12 @@
 use prometheus::proto::MetricFamily;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn families() -> Vec<MetricFamily> {
+pub(crate) fn families() -> Vec<MetricFamily> {
     Vec::new()
 }
 
 #[cfg(target_os = "linux")]
-pub(super) fn families() -> Vec<MetricFamily> {
+pub(crate) fn families() -> Vec<MetricFamily> {
     match procfs::process::Process::myself() {
         Ok(process) => linux::families(&process),
         Err(_) => Vec::new(),

@@ -23,7 +23,7 @@ const NANOS_PER_SECOND: f64 = 1e9;
 const MICROS_PER_SECOND: f64 = 1e6;
 
 /// The text of `families`; those without a series are left out.
-pub(super) fn encode(families: &[MetricFamily]) -> String {
+pub(crate) fn encode(families: &[MetricFamily]) -> String {
     let mut text = String::new();
     for family in families {
         if family.get_metric().is_empty() {
@@ -405,11 +405,11 @@ pub(super) fn counter(name: &str, help: &str, value: f64) -> MetricFamily {
 }
 
 /// A family of one gauge without labels.
-pub(super) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+pub(crate) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
     family(name, help, MetricType::GAUGE, vec![gauge_value(&[], value)])
 }
 
-pub(super) fn family(
+pub(crate) fn family(
     name: &str,
     help: &str,
     kind: MetricType,
@@ -431,7 +431,7 @@ fn counter_value(labels: &[(&str, &str)], value: f64) -> Metric {
     metric
 }
 
-pub(super) fn gauge_value(labels: &[(&str, &str)], value: f64) -> Metric {
+pub(crate) fn gauge_value(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     let mut metric = Metric::from_label(pairs(labels));

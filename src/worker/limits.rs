@@ -46,7 +46,7 @@ fn granted(descriptors: usize, workers: usize, redis: usize) -> usize {
 
 /// The limit on file descriptors, once raised as far as it may be; `None` where there is none.
 #[cfg(unix)]
-fn raised() -> Option<usize> {
+pub fn raised() -> Option<usize> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
@@ -60,7 +60,7 @@ fn raised() -> Option<usize> {
 }
 
 #[cfg(not(unix))]
-fn raised() -> Option<usize> {
+pub fn raised() -> Option<usize> {
     None
 }
 

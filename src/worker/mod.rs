@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use api::{ApiOptions, FallbackOptions, start as start_api};
 pub use cores::granted as granted_workers;
+pub use limits::raised as raise_descriptor_limit;
 pub use signal::Termination;
 pub use thread::Context;
 

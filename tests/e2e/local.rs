@@ -1,72 +1,115 @@
 //! `redis-api local`: what it starts, and that nothing of it is left behind.
 
+mod ends;
+mod forms;
+mod load;
+mod terminal;
+
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::support::{Api, PATIENCE, eventually};
+use crate::support::api::Builder;
+use crate::support::{Api, PATIENCE, Response, eventually, request};
 
 /// Two rigs that start at the same moment may choose the same ports.
 static STARTING: Mutex<()> = Mutex::new(());
+
+/// For a rig to be up: many of these tests start six processes each at the same time.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The last line of what a rig says when it is up.
+const UP: &str = "Ctrl-C stops all of it.";
 
 /// A rig whose children all run.
 struct Rig {
     api: Api,
     /// The parent of the data folder.
     folder: TempDir,
-    /// Master, replica, API.
-    children: Vec<Pid>,
 }
 
-fn starting() -> MutexGuard<'static, ()> {
+pub fn starting() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A rig without load, where it would only disturb.
+#[track_caller]
+fn quiet() -> Rig {
+    Rig::start(Api::subcommand("local").arg("--no-load"))
+}
+
 impl Rig {
+    /// Starts it with a dashboard on a free port and a folder of its own for everything else.
     #[track_caller]
-    fn start() -> Rig {
+    fn start(builder: Builder) -> Rig {
         let _one_at_a_time = starting();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let path = folder.path().display().to_string();
-        let api = Api::subcommand("local").env("TMPDIR", &path).start();
-        api.wait_log("Ctrl-C stops all of it.", PATIENCE);
-        let log = api.log();
-        let mut children = Vec::new();
-        for name in ["master", "replica", "api"] {
-            let line = log
-                .iter()
-                .find(|line| line.starts_with(name))
-                .expect("each has a line");
-            let pid = line
-                .split_once("(process ")
-                .expect("it names the process")
-                .1;
-            let pid = pid.split_once(',').expect("it names the program").0;
-            children.push(Pid::from_raw(pid.parse().expect("a process id")));
-        }
-        assert!(is_folder_there(folder.path()));
-        Rig {
-            api,
-            folder,
-            children,
-        }
+        let api = builder
+            .env("TMPDIR", &folder.path().display().to_string())
+            .args(["--dashboard-listen", "127.0.0.1:0"])
+            .start();
+        api.wait_log(UP, START_PATIENCE);
+        assert!(is_anything_in(folder.path()));
+        Rig { api, folder }
+    }
+
+    /// The line that said that this child runs.
+    fn line(&self, name: &str) -> Option<String> {
+        let log = self.api.log();
+        let start = format!("{name} ");
+        let mut lines = log.into_iter();
+        lines.find(|line| line.starts_with(&start) && line.contains("(process "))
     }
 
     #[track_caller]
-    fn assert_all_gone(&self, within: Duration) {
+    fn child(&self, name: &str) -> Pid {
+        let line = self.line(name).expect("it was started");
+        let pid = line.split_once("(process ").expect("it names it").1;
+        let pid = pid.split_once(')').expect("the bracket is closed").0;
+        Pid::from_raw(pid.parse().expect("a process id"))
+    }
+
+    /// The children that were started.
+    fn children(&self) -> Vec<Pid> {
+        let names = [
+            "master",
+            "replica",
+            "api",
+            "updater",
+            "vegetaserver",
+            "aggregator",
+        ];
+        let started = names.iter().filter(|name| self.line(name).is_some());
+        started.map(|name| self.child(name)).collect()
+    }
+
+    /// Where the aggregator listens.
+    #[track_caller]
+    fn dashboard(&self) -> SocketAddr {
+        address(&self.api.wait_log("Dashboard: http://", PATIENCE))
+    }
+
+    /// A page of the aggregator.
+    #[track_caller]
+    fn page(&self, path: &str) -> Response {
+        request(self.dashboard(), "GET", path, &[], b"")
+    }
+
+    #[track_caller]
+    fn assert_all_gone(&self, children: &[Pid], within: Duration) {
         eventually(within, "all children and the data folder are gone", || {
-            let left: Vec<_> = self
-                .children
+            let left: Vec<_> = children
                 .iter()
                 .filter(|&&pid| kill(pid, None) != Err(Errno::ESRCH))
                 .collect();
-            let folder = is_folder_there(self.folder.path());
+            let folder = is_anything_in(self.folder.path());
             if left.is_empty() && !folder {
                 Ok(())
             } else {
@@ -76,89 +119,17 @@ impl Rig {
     }
 }
 
-fn is_folder_there(parent: &Path) -> bool {
-    fs::read_dir(parent)
+/// The first address of a URL in `line`.
+#[track_caller]
+fn address(line: &str) -> SocketAddr {
+    let rest = line.split_once("http://").expect("there is a URL").1;
+    let address = rest.split('/').next().expect("a split has a first part");
+    address.parse().expect("it is an address")
+}
+
+fn is_anything_in(folder: &Path) -> bool {
+    fs::read_dir(folder)
         .expect("our folder can be read")
         .next()
         .is_some()
-}
-
-#[test]
-fn signals_stop_everything_in_time() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let mut rig = Rig::start();
-        rig.api.wait_ready(PATIENCE);
-        let started = Instant::now();
-        rig.api.process().signal(signal);
-        let status = rig.api.wait_exit(PATIENCE);
-        let took = started.elapsed();
-        assert!(status.success(), "{status}: {:?}", rig.api.log());
-        assert!(took < Duration::from_secs(2), "{took:?}");
-        rig.assert_all_gone(Duration::ZERO);
-    }
-}
-
-#[test]
-fn killed_parent_leaves_nothing_behind() {
-    let mut rig = Rig::start();
-    rig.api.process().kill();
-    rig.assert_all_gone(PATIENCE);
-}
-
-#[test]
-fn child_that_dies_ends_the_rig_by_name() {
-    for (index, name) in ["master", "replica", "api"].into_iter().enumerate() {
-        let mut rig = Rig::start();
-        kill(rig.children[index], Signal::SIGKILL).expect("it runs");
-        let status = rig.api.wait_exit(PATIENCE);
-        assert_eq!(status.code(), Some(1));
-        rig.api.wait_log(
-            &format!("{name} ended by itself (killed by SIGKILL)"),
-            PATIENCE,
-        );
-        rig.assert_all_gone(Duration::ZERO);
-    }
-}
-
-#[test]
-fn missing_server_is_told_with_the_cure() {
-    let empty = tempfile::tempdir().expect("a temporary folder can be made");
-    let path = empty.path().display().to_string();
-    let mut api = Api::subcommand("local").env("PATH", &path).start();
-    assert_eq!(api.wait_exit(PATIENCE).code(), Some(1));
-    api.wait_log("apt-get install redis-server", PATIENCE);
-
-    let mut api = Api::subcommand("local")
-        .args(["--redis-server", "/nowhere/redis"])
-        .start();
-    assert_eq!(api.wait_exit(PATIENCE).code(), Some(1));
-    api.wait_log("--redis-server /nowhere/redis", PATIENCE);
-}
-
-#[test]
-fn api_that_is_not_ready_is_checked() {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let server = folder.path().join("server");
-    // The rig sees that the replica is in sync; the API may not see whether it is loading.
-    let script = "#!/bin/sh\n\
-        grep -q replicaof \"$1\" || exec redis-server \"$@\"\n\
-        exec redis-server \"$@\" --user default on nopass '~*' +@all -info '+info|replication'\n";
-    fs::write(&server, script).expect("our folder is writable");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&server, mode).expect("our file can be made a program");
-    let _one_at_a_time = starting();
-    let mut api = Api::subcommand("local")
-        .arg("--redis-server")
-        .arg(server.display().to_string())
-        .start();
-    let status = api.wait_exit(3 * PATIENCE);
-    assert_eq!(status.code(), Some(1), "{:?}", api.log());
-    api.wait_log("api was not ready within", PATIENCE);
-    api.wait_log("redis-api check says of it:", PATIENCE);
-    let line = api.wait_log("FAIL  read     state", PATIENCE);
-    assert!(
-        line.contains("INFO persistence") && line.contains("+info"),
-        "{line}"
-    );
-    api.wait_log("OK    write    login", PATIENCE);
 }

@@ -4,7 +4,9 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod aggregator;
 mod check;
+mod dashboard;
 mod degraded;
 mod drain;
 mod fakes;
@@ -16,9 +18,12 @@ mod local;
 mod logs;
 mod outages;
 mod pipelining;
+mod ramp;
 mod replica;
 mod rig;
 mod rotation;
 mod support;
 mod tls;
+mod updater;
+mod vegetaserver;
 mod writes;

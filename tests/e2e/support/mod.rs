@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod api;
+pub mod browser;
 pub mod certs;
 pub mod fake;
 pub mod http;

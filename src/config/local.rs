@@ -1,0 +1,126 @@
+//! Flags of `local`.
+
+use tracing::level_filters::LevelFilter;
+
+use super::flags::{Group, WORKERS, flag};
+use super::parsers;
+use super::values::Values;
+use super::{choice, listen, listen_apart, log_options, workers};
+use crate::local::{Options, Topology};
+use crate::log;
+
+/// The highest rate that can be asked for: a guard against typing errors.
+const RATE_MAX: usize = 1_000_000;
+
+pub(super) const LOCAL: Group = Group {
+    heading: "Local",
+    flags: &[
+        flag(
+            "listen",
+            "ADDRESS",
+            Some("127.0.0.1:8080"),
+            "Where the API listens",
+            "If the port of the default is taken, a free one is chosen. All else stays on the \
+             loopback unless its own flag says otherwise; Redis and the load bot always do.",
+        ),
+        flag(
+            "admin-listen",
+            "ADDRESS",
+            Some("127.0.0.1:9090"),
+            "Where /livez, /readyz and /metrics listen",
+            "If the port of the default is taken, a free one is chosen.",
+        ),
+        flag(
+            "dashboard-listen",
+            "ADDRESS",
+            Some("127.0.0.1:8082"),
+            "Where the aggregator serves the dashboard and the currency page",
+            "If the port of the default is taken, a free one is chosen.",
+        ),
+        flag(
+            "topology",
+            "NAME",
+            Some("sidekick"),
+            "sidekick: a replica beside the API answers reads; naive: the master does",
+            "naive has no replica: the API reads and writes the TLS master, as every pod did \
+             before there were sidekicks.",
+        ),
+        flag(
+            "rate",
+            "N",
+            Some("1000"),
+            "Requests a second that the load bot sends",
+            "One bot of the cluster sends as many.",
+        ),
+        flag(
+            "no-load",
+            "",
+            None,
+            "No load bot",
+            "The dashboard then shows that no bot answers. There is none either where there is no \
+             vegeta.",
+        ),
+        flag(
+            "vegeta",
+            "FILE",
+            None,
+            "The vegeta that the load bot drives",
+            "Default: the one on PATH.",
+        ),
+        WORKERS,
+        flag(
+            "redis-server",
+            "FILE",
+            None,
+            "The server to run as master and replica",
+            "Default: redis-server, else valkey-server, on PATH.",
+        ),
+    ],
+};
+
+pub(super) fn options(values: &mut Values<'_>) -> Option<(Options, log::Options)> {
+    let api = listen(values, "listen");
+    let admin = listen_apart(values, "admin-listen", &[("listen", api)]);
+    let others = [("listen", api), ("admin-listen", admin)];
+    let dashboard = listen_apart(values, "dashboard-listen", &others);
+    let topologies = [("sidekick", Topology::Sidekick), ("naive", Topology::Naive)];
+    let topology = choice(values, "topology", &topologies);
+    let rate = values.parsed("rate", |text| parsers::count(text, 1..=RATE_MAX));
+    let no_load = values.boolean("no-load").unwrap_or(false);
+    let vegeta = values.path("vegeta").flatten();
+    let workers = workers(values).map(|workers| format!("--workers={workers}"));
+    let redis_server = values.path("redis-server").flatten();
+    let log = log_options(values)?;
+
+    let rate = u32::try_from(rate?).ok();
+    // What they do is in the table and on the dashboard: only what goes wrong is worth a line.
+    let load_log = log::Options {
+        level: log.level.min(LevelFilter::WARN),
+        ..log
+    };
+    let options = Options {
+        listen: api?.0,
+        admin_listen: admin?.0,
+        dashboard_listen: dashboard?.0,
+        topology: topology?,
+        rate: rate.filter(|_| !no_load),
+        target_url: None,
+        redis_server,
+        vegeta,
+        serve_args: workers.into_iter().chain(log_flags(log)).collect(),
+        load_args: log_flags(load_log).into(),
+    };
+    Some((options, log))
+}
+
+/// The flags of a child that is to log like that.
+fn log_flags(log: log::Options) -> [String; 2] {
+    let format = match log.format {
+        log::Format::Text => "text",
+        log::Format::Json => "json",
+    };
+    [
+        format!("--log-format={format}"),
+        format!("--log-level={}", log.level),
+    ]
+}

@@ -1,0 +1,112 @@
+//! What a process uses, as the kernel counts it.
+
+use std::time::Duration;
+
+use super::rig::Process;
+
+/// CPU time and memory of one process, all its threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system, since its start; counted in ticks of 10 ms.
+    pub cpu: Duration,
+    /// Resident, in bytes.
+    pub memory: u64,
+}
+
+/// What this process uses now; `None` where it has ended, or where there is no procfs.
+#[cfg(target_os = "linux")]
+pub(super) fn of(pid: u32) -> Option<Usage> {
+    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+    let stat = process.stat().ok()?;
+    let ticks = stat.utime.saturating_add(stat.stime);
+    let tick = Duration::from_secs(1) / u32::try_from(procfs::ticks_per_second()).ok()?;
+    Some(Usage {
+        cpu: tick.saturating_mul(u32::try_from(ticks).ok()?),
+        memory: stat.rss.saturating_mul(procfs::page_size()),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn of(_pid: u32) -> Option<Usage> {
+    None
+}
+
+/// The processes that this one has started, with names that say what they do.
+#[cfg(target_os = "linux")]
+pub(super) fn children(pid: u32) -> Vec<Process> {
+    // `/proc/PID/task/PID/children` would tell it at once, but not every kernel has it.
+    let Ok(all) = procfs::process::all_processes() else {
+        return Vec::new();
+    };
+    let child = |process: procfs::process::Process| {
+        let stat = process.stat().ok()?;
+        let is_child = u32::try_from(stat.ppid).is_ok_and(|parent| parent == pid);
+        // One that has ended, and that nobody has waited for, has no command line.
+        let arguments = is_child.then(|| process.cmdline().ok()).flatten()?;
+        Some(Process {
+            name: name(&arguments)?,
+            pid: u32::try_from(process.pid).ok()?,
+        })
+    };
+    let mut children: Vec<Process> = all.flatten().filter_map(child).collect();
+    children.sort_by(|one, other| one.name.cmp(&other.name));
+    children
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn children(_pid: u32) -> Vec<Process> {
+    Vec::new()
+}
+
+/// `vegeta-attack` of `/usr/bin/vegeta -cpus 2 attack …`: the program, and what vegeta is to do.
+#[cfg(target_os = "linux")]
+fn name(arguments: &[String]) -> Option<String> {
+    let program = arguments.first()?.rsplit('/').next()?;
+    let is_task = |argument: &&String| ["attack", "encode"].contains(&argument.as_str());
+    Some(match arguments.iter().skip(1).find(is_task) {
+        Some(task) => format!("{program}-{task}"),
+        None => program.to_owned(),
+    })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process;
+
+    use super::*;
+
+    #[test]
+    fn own_memory_is_seen() {
+        let usage = of(process::id()).expect("we run");
+        assert!(usage.memory > 100_000, "{usage:?}");
+        assert_eq!(of(u32::MAX), None);
+    }
+
+    #[test]
+    fn children_are_found() {
+        let mut child = process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("every Unix has sleep");
+        let found = children(process::id());
+        child.kill().expect("it runs");
+        child.wait().expect("it was killed");
+        let found = found.iter().find(|found| found.pid == child.id());
+        assert!(found.is_some());
+    }
+
+    #[test]
+    fn vegeta_is_named_by_its_task() {
+        let check = |arguments: &[&str], expected: Option<&str>| {
+            let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+            assert_eq!(name(&arguments).as_deref(), expected);
+        };
+        check(
+            &["/bin/vegeta", "-cpus", "2", "attack", "-rate", "1"],
+            Some("vegeta-attack"),
+        );
+        check(&["vegeta", "encode"], Some("vegeta-encode"));
+        check(&["/bin/sleep", "60"], Some("sleep"));
+        check(&[], None);
+    }
+}

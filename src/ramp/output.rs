@@ -1,0 +1,188 @@
+//! What a ramp leaves: lines on standard output as it goes, and two files.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::chart::{self, About};
+use super::knee::{Knee, Thousands};
+use super::step::{self, Step};
+
+/// The files, and the steps in them.
+pub(super) struct Output {
+    csv: PathBuf,
+    svg: PathBuf,
+    steps: Vec<Step>,
+}
+
+impl Output {
+    /// Makes the folder and the file of rows: what can't be written is known before the load.
+    pub fn create(folder: &Path) -> Result<Output, Error> {
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+        let output = Output {
+            csv: folder.join("ramp.csv"),
+            svg: folder.join("ramp.svg"),
+            steps: Vec::new(),
+        };
+        fs::write(&output.csv, "").map_err(failed(&output.csv))?;
+        Ok(output)
+    }
+
+    /// Adds a row, to the file too: whatever comes after it, it is kept.
+    pub fn add(&mut self, step: Step) -> Result<(), Error> {
+        if self.steps.is_empty() {
+            say(format_args!("{HEADINGS}"));
+        }
+        say(format_args!("{}", Row(&step)));
+        self.steps.push(step);
+        let rows = step::to_csv(&self.steps).map_err(Error::Csv)?;
+        fs::write(&self.csv, rows).map_err(failed(&self.csv))
+    }
+
+    /// Draws the chart, and says where everything is.
+    pub fn finish(self, about: &About) -> Result<(), Error> {
+        if self.steps.is_empty() {
+            // It was only to see that it can be written.
+            let _ = fs::remove_file(&self.csv);
+            say(format_args!("No rate was held to its end: no files."));
+            return Ok(());
+        }
+        let knee = Knee::find(&self.steps);
+        let svg = chart::draw(&self.steps, &knee, about).map_err(Error::Chart)?;
+        fs::write(&self.svg, svg).map_err(failed(&self.svg))?;
+        say(format_args!(
+            "\n{knee}\n\n{}\n{}",
+            self.csv.display(),
+            self.svg.display()
+        ));
+        Ok(())
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Output { path, source }
+}
+
+const HEADINGS: &str = "\n  target/s    sent/s     good      p50 ms      p99 ms    p99.9 ms      max ms\
+                        \u{20}   API µs  Redis µs";
+
+/// A step as a line of the table; CPU time is per request.
+struct Row<'a>(&'a Step);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = self.0;
+        write!(
+            f,
+            "{:>10}{:>10}{:>8.2}%",
+            Thousands(step.target_rate),
+            Thousands(step.achieved_rate),
+            // Rounded down: one bad answer of a million must not read as none.
+            (step.success * 1e4).floor() / 1e2,
+        )?;
+        for us in [step.p50_us, step.p99_us, step.p999_us, step.max_us] {
+            write!(f, "{:>12.2}", us / 1e3)?;
+        }
+        for us in [step.api_cpu_us_per_request, step.replica_cpu_us_per_request] {
+            match us {
+                Some(us) => write!(f, "{us:>10.1}")?,
+                None => write!(f, "{:>10}", "-")?,
+            }
+        }
+        match (step.generator_limited, step.workers_capped) {
+            (true, true) => f.write_str("  generator: all workers waited"),
+            (true, false) => f.write_str("  generator: fell behind"),
+            (false, _) => Ok(()),
+        }?;
+        match step.error_kinds.as_str() {
+            "" => Ok(()),
+            kinds => write!(f, "\n{:>10}{kinds}", ""),
+        }
+    }
+}
+
+/// Prints a line; a closed standard output (`| head`) is no reason to stop.
+pub(super) fn say(line: fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step() -> Step {
+        Step {
+            target_rate: 12_000.0,
+            achieved_rate: 11_000.0,
+            success: 0.999_999,
+            p50_us: 410.0,
+            p99_us: 1_234.5,
+            p999_us: 20_000.0,
+            max_us: 2_000_000.0,
+            api_cpu_us_per_request: Some(31.25),
+            generator_limited: true,
+            error_kinds: "3 x late".to_owned(),
+            ..Step::default()
+        }
+    }
+
+    #[test]
+    fn a_line_has_its_figures_below_their_names() {
+        let row = Row(&step()).to_string();
+        let (figures, kinds) = row.split_once('\n').unwrap();
+        assert_eq!(
+            figures,
+            "    12,000    11,000   99.99%        0.41        1.23       20.00     2000.00      31.2\
+             \u{20}        -  generator: fell behind"
+        );
+        assert_eq!(kinds.trim(), "3 x late");
+        let ends = |text: &str| text.trim_start_matches('\n').chars().count();
+        let upto = figures.split("  generator").next().unwrap();
+        assert_eq!(ends(HEADINGS), ends(upto));
+    }
+
+    #[test]
+    fn rows_are_kept_and_a_chart_comes_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("new/folder");
+        let about = About {
+            title: "title".to_owned(),
+            subtitle: String::new(),
+        };
+        let mut output = Output::create(&below).unwrap();
+        output.add(step()).unwrap();
+        let rows = fs::read_to_string(below.join("ramp.csv")).unwrap();
+        assert_eq!(rows.lines().count(), 2);
+        output.finish(&about).unwrap();
+        let svg = fs::read_to_string(below.join("ramp.svg")).unwrap();
+        assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn nothing_held_leaves_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let about = About {
+            title: String::new(),
+            subtitle: String::new(),
+        };
+        let output = Output::create(folder.path()).unwrap();
+        output.finish(&about).unwrap();
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Output::create(&file).err().unwrap().to_string();
+        assert!(
+            error.contains("file: ") && error.contains("--output"),
+            "{error}"
+        );
+    }
+}
