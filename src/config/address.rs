@@ -83,7 +83,11 @@ fn plain(address: Address) -> ParsedAddress {
     }
 }
 
-fn host_and_port(text: &str) -> Result<Address, Cow<'static, str>> {
+/// Parses `host:port` or `[v6]:port`.
+///
+/// # Errors
+/// As for [`parse`].
+pub(super) fn host_and_port(text: &str) -> Result<Address, Cow<'static, str>> {
     let (host, port) = text.rsplit_once(':').ok_or("has no port")?;
     let bracketed = host
         .strip_prefix('[')

@@ -35,6 +35,7 @@ mod ramp;
 mod redis;
 mod subcommands;
 mod updater;
+mod url;
 mod values;
 mod vegetaserver;
 
