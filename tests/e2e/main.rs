@@ -4,6 +4,7 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+mod aggregator;
 mod check;
 mod degraded;
 mod drain;

@@ -29,6 +29,8 @@ pub struct Builder {
     listen: Option<SocketAddr>,
     /// The hard limit on file descriptors, if not the caller's.
     descriptors: Option<u32>,
+    /// It has an admin port.
+    admin: bool,
     /// For password files.
     folder: TempDir,
 }
@@ -69,6 +71,12 @@ impl Builder {
     /// Starts it with so many file descriptors at most.
     pub fn descriptors(mut self, limit: u32) -> Builder {
         self.descriptors = Some(limit);
+        self
+    }
+
+    /// For a subcommand without an admin port: what is asked of that is asked of `--listen`.
+    pub fn without_admin(mut self) -> Builder {
+        self.admin = false;
         self
     }
 
@@ -113,7 +121,10 @@ impl Builder {
     pub fn start(self) -> Api {
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let addr = self.listen.unwrap_or_else(|| listen(free_port()));
-        let admin = listen(free_port());
+        let admin = match self.admin {
+            true => listen(free_port()),
+            false => addr,
+        };
         let binary = env!("CARGO_BIN_EXE_redis-api");
         let mut command = match self.descriptors {
             None => Command::new(binary),
@@ -133,7 +144,9 @@ impl Builder {
         }
         command.arg(&self.subcommand);
         command.arg("--listen").arg(addr.to_string());
-        command.arg("--admin-listen").arg(admin.to_string());
+        if self.admin {
+            command.arg("--admin-listen").arg(admin.to_string());
+        }
         command.args(&self.args).envs(self.env.iter().cloned());
         command
             .stdin(Stdio::null())
@@ -185,6 +198,7 @@ impl Api {
             env: Vec::new(),
             listen: None,
             descriptors: None,
+            admin: true,
             folder,
         }
     }
