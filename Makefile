@@ -14,10 +14,13 @@ export PATH := $(PATH):$(CARGO_HOME)/bin:$(CURDIR)/target/tools/bin
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Flags of `redis-api local`: make run ARGS='--rate 5000'
+ARGS ?=
+
 .PHONY: run
 run: setup ## Run the whole rig on this machine: Redis, API, load and dashboard; Ctrl-C ends it
 	@cargo build --release --locked
-	@exec target/release/redis-api local
+	@exec target/release/redis-api local $(ARGS)
 
 .PHONY: test
 test: setup ## Run all tests, those with real Redis servers included
