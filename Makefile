@@ -5,18 +5,22 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# A Rust that `make setup` has just installed is not on the caller's PATH yet; one that is there wins.
+# A Rust or vegeta that `make setup` has just installed is not on the caller's PATH yet; one that is
+# there wins.
 CARGO_HOME ?= $(HOME)/.cargo
-export PATH := $(PATH):$(CARGO_HOME)/bin
+export PATH := $(PATH):$(CARGO_HOME)/bin:$(CURDIR)/target/tools/bin
 
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Flags of `redis-api local`: make run ARGS='--rate 5000'
+ARGS ?=
+
 .PHONY: run
 run: setup ## Run the whole rig on this machine: Redis, API, load and dashboard; Ctrl-C ends it
 	@cargo build --release --locked
-	@exec target/release/redis-api local
+	@exec target/release/redis-api local $(ARGS)
 
 .PHONY: test
 test: setup ## Run all tests, those with real Redis servers included
@@ -31,7 +35,7 @@ lint: setup ## Check formatting and lints
 	scripts/lint.sh
 
 .PHONY: setup
-setup: ## Install what is missing: Redis, a C compiler, Rust
+setup: ## Install what is missing: Redis, a C compiler, Rust, vegeta
 	@scripts/setup.sh
 
 .PHONY: ci

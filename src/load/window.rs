@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -169,6 +169,7 @@ pub struct Window {
     /// The share of successes, 0 to 1.
     pub success: f64,
     /// `"0"`: no response.
+    #[serde(deserialize_with = "codes")]
     pub status_codes: BTreeMap<u16, u64>,
     pub errors: Vec<String>,
     /// How many of each kind.
@@ -276,6 +277,15 @@ impl Window {
             end_ns: ns(self.end),
         })
     }
+}
+
+/// The keys of JSON are texts. serde makes numbers of them, but not in a window that is flattened
+/// into something else.
+fn codes<'de, D: Deserializer<'de>>(codes: D) -> Result<BTreeMap<u16, u64>, D::Error> {
+    let texts = BTreeMap::<String, u64>::deserialize(codes)?;
+    let number = |(code, count): (String, u64)| Some((code.parse().ok()?, count));
+    let codes: Option<_> = texts.into_iter().map(number).collect();
+    codes.ok_or_else(|| de::Error::custom("a status code that is no number"))
 }
 
 /// `part` by `whole`; 0 of nothing.

@@ -1,5 +1,6 @@
 //! The subcommand: starts the rig, says what to try, and shows what it does until the end.
 
+use std::env;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -147,9 +148,11 @@ impl fmt::Display for Hints<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (api, admin, dashboard): (SocketAddr, SocketAddr, SocketAddr) =
             (self.0.api(), self.0.admin(), self.0.dashboard());
+        let program = env::args_os().next().unwrap_or_else(|| "redis-api".into());
+        let program = program.display();
         let other = match self.0.parts().topology {
-            Topology::Sidekick => "--topology naive    every read goes to the master",
-            Topology::Naive => "--topology sidekick    a replica beside the API answers reads",
+            Topology::Sidekick => "--topology naive (the master answers reads)",
+            Topology::Naive => "--topology sidekick (a replica does)",
         };
         write!(
             f,
@@ -159,8 +162,8 @@ impl fmt::Display for Hints<'_> {
              API            http://{api}/\n\
              Its state      http://{admin}/readyz and http://{admin}/metrics\n\n\
              Post a value   curl -d '{{\"value\":12.5}}' http://{api}/\n\
-             Other load     redis-api local --rate 5000, or --no-load\n\
-             Other form     redis-api local {other}\n\
+             Other load     {program} local --rate 5000, or --no-load\n\
+             Other form     {program} local {other}\n\
              Ctrl-C stops all of it.\n"
         )
     }

@@ -68,9 +68,14 @@ impl Screen {
         state.table = table;
     }
 
-    /// Leaves the table where it stands.
+    /// Leaves the table where it stands; what is printed from now on goes below.
     pub fn leave(&self) {
-        self.lock().table.clear();
+        let mut state = self.lock();
+        if !state.table.is_empty() {
+            state.table.clear();
+            // The terminal has echoed the ^C that may have ended us.
+            let _ = print("\r\x1b[K");
+        }
     }
 
     /// Lets `write` print between what was printed before and the table.

@@ -55,6 +55,8 @@ const MEBIBYTE: f64 = 1_048_576.0;
 /// Under the columns that `kubectl top` has too, its units.
 const HEADINGS: [&str; 5] = ["process", "PID", "CPU", "memory", "CPU µs/request"];
 
+const LEGEND: &str = "of the last 10 s; 1000m is one core";
+
 /// The whole table, a line each.
 pub(super) fn table(view: &View) -> Vec<String> {
     let mut lines = totals(view);
@@ -72,6 +74,7 @@ pub(super) fn table(view: &View) -> Vec<String> {
         ]
     }));
     lines.extend(columns(&rows));
+    lines.push(LEGEND.to_owned());
     lines
 }
 
@@ -255,6 +258,7 @@ mod tests {
             "process     PID  CPU  memory  CPU µs/request",
             "master        7    -       -               -",
             "api      123456  27m  14.3Mi            26.6",
+            "of the last 10 s; 1000m is one core",
         ];
         assert_eq!(table(&view()), expected);
     }

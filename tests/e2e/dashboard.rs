@@ -24,6 +24,13 @@ const TOO_WIDE: &str = "document.documentElement.scrollWidth > innerWidth
         .map((element) => element.outerHTML.slice(0, 80)).join('\\n')
     : ''";
 
+/// Resolves half a second after a board has come over a connection of its own: nothing that the
+/// page does not show by then comes later. Makes one request.
+const BOARD_HAS_COME: &str = "new Promise((resolve) => {
+    const source = new EventSource('/events');
+    source.onmessage = () => { source.close(); setTimeout(resolve, 500); };
+})";
+
 /// What the notices of a page say, together.
 const NOTICES: &str = "document.getElementById('notices').textContent";
 
@@ -270,13 +277,7 @@ fn freezing_stops_the_page_and_saves_what_it_shows() {
     let loads = browser.requests().len();
     stage.show(board(2, &load));
     browser.theme(Theme::Dark);
-    // Only what would have come long before shows that nothing comes: the next board's arrival.
-    browser.evaluate(
-        "new Promise((resolve) => {
-            const source = new EventSource('/events');
-            source.onmessage = () => { source.close(); setTimeout(resolve, 500); };
-        })",
-    );
+    browser.evaluate(BOARD_HAS_COME);
     assert_eq!(browser.text("sent"), "1,000");
     assert_eq!(
         browser.requests().len(),
@@ -288,6 +289,40 @@ fn freezing_stops_the_page_and_saves_what_it_shows() {
     browser.click("#freeze");
     browser.wait_text("sent", "500");
     browser.wait_for(&format!("{NOTICES} === ''"));
+    check_manners(&browser, &stage);
+}
+
+#[test]
+fn page_that_nobody_sees_asks_for_nothing() {
+    let stage = Stage::open();
+    stage.show(board(1, &Load::default()));
+    let mut browser = Browser::open(&stage.url("/dashboard"));
+    browser.wait_text("sent", "1,000");
+    browser.wait_for(CHARTS_DRAWN);
+    let turn = |state: &str| {
+        format!(
+            "Object.defineProperty(document, 'visibilityState', {{value: '{state}', configurable: true}});
+            document.dispatchEvent(new Event('visibilitychange'))"
+        )
+    };
+    browser.evaluate(&turn("hidden"));
+    let requests = browser.requests().len();
+    let load = Load {
+        achieved: 500.0,
+        ..Load::default()
+    };
+    stage.show(board(2, &load));
+    browser.evaluate(BOARD_HAS_COME);
+    assert_eq!(browser.text("sent"), "1,000");
+    assert_eq!(
+        browser.requests().len(),
+        requests + 1,
+        "{:?}",
+        browser.requests()
+    );
+
+    browser.evaluate(&turn("visible"));
+    browser.wait_text("sent", "500");
     check_manners(&browser, &stage);
 }
 

@@ -14,7 +14,8 @@ use crate::load::window::{Generator, Tally, Window};
 /// in which connections are opened, counts for too much.
 const SETTLED_SECONDS: f64 = 5.0;
 
-/// A shorter window that has not grown for so long is as long as it will get.
+/// A shorter window that has not grown for so long is as long as it will get; an empty one has yet
+/// to begin: a bot waits for late answers before it counts a second.
 const GROWN: Duration = Duration::from_secs(3);
 
 /// A generator is silent from here on. Requests that time out are heard of after vegeta's timeout
@@ -64,7 +65,7 @@ impl Standing {
         self.restarts = Some(generator.restarts);
         let since = |at: Instant| now.saturating_duration_since(at);
         Signs {
-            settled: seconds >= SETTLED_SECONDS || since(grown_at) >= GROWN,
+            settled: seconds >= SETTLED_SECONDS || (seconds > 0.0 && since(grown_at) >= GROWN),
             restarted: self.restarted.is_some_and(|at| since(at) < RESTART_TOLD),
         }
     }
@@ -280,15 +281,16 @@ mod tests {
             standing.signs(&generator, now).settled
         };
         assert!(!settled(0, 0.0));
-        assert!(!settled(1, 1.0));
-        assert!(!settled(2, 2.0));
-        assert!(!settled(3, 2.0));
-        assert!(!settled(4, 2.01));
-        assert!(settled(5, 2.0));
-        assert!(!settled(6, 3.0));
-        assert!(settled(8, 5.0));
+        assert!(!settled(4, 0.0));
+        assert!(!settled(5, 1.0));
+        assert!(!settled(6, 2.0));
+        assert!(!settled(7, 2.0));
+        assert!(!settled(8, 2.01));
+        assert!(settled(9, 2.0));
+        assert!(!settled(10, 3.0));
+        assert!(settled(12, 5.0));
         // A new process.
-        assert!(!settled(9, 1.0));
+        assert!(!settled(13, 1.0));
     }
 
     #[test]

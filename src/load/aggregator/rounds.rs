@@ -115,6 +115,12 @@ impl Rounds {
         self.tell_refused(&mut troubles);
         let named = latest(self.pods_named.as_ref(), "/metrics", &mut troubles);
         self.pods.name(named, started);
+        if self.pods.refused() > 0 {
+            let refused = self.pods.refused();
+            troubles.push(format!(
+                "{refused} pods of the API are not looked at: {PODS_MAX} are"
+            ));
+        }
 
         let bots: Vec<Target> = self.bots.targets().cloned().collect();
         let pods: Vec<Target> = self.pods.targets().cloned().collect();

@@ -110,8 +110,9 @@ fn shortened(kind: Cow<'_, str>) -> Cow<'_, str> {
     if kind.len() <= KIND_MAX {
         return kind;
     }
-    let cut = kind.floor_char_boundary(KIND_MAX);
-    Cow::Owned(format!("{}…", kind.get(..cut).unwrap_or_default()))
+    // The first of these that is the end of a character.
+    let mut heads = (0..=KIND_MAX).rev().filter_map(|end| kind.get(..end));
+    Cow::Owned(format!("{}…", heads.next().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prometheus::core::Collector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -28,13 +29,19 @@ pub(super) struct Totals {
     by_kind: BTreeMap<String, IntCounter>,
     latencies: Histogram,
     dropped: IntCounterVec,
+    state: State,
+}
+
+/// What is set anew for each scrape.
+#[derive(Debug)]
+struct State {
     target_rate: Gauge,
     achieved_rate: Gauge,
     window_seconds: Gauge,
     silent_seconds: Gauge,
     lag_seconds: Gauge,
     workers_capped: IntGauge,
-    restarts: IntGauge,
+    restarts: IntCounter,
 }
 
 /// Why a result is not in the window.
@@ -62,26 +69,16 @@ impl Totals {
     pub fn new() -> prometheus::Result<Totals> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, label: &str| {
-            let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = Gauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
-        let whole = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
+            registered(
+                &registry,
+                IntCounterVec::new(Opts::new(name, help), &[label]),
+            )
         };
         let latencies = HistogramOpts::new(
             "redis_api_attack_latency_seconds",
             "From the send to the end of the response.",
         );
-        let latencies = Histogram::with_opts(latencies.buckets(BUCKETS.to_vec()))?;
-        registry.register(Box::new(latencies.clone()))?;
+        let latencies = Histogram::with_opts(latencies.buckets(BUCKETS.to_vec()));
         let dropped = counters(
             "redis_api_attack_results_dropped_total",
             "Results that are not in the window.",
@@ -103,36 +100,9 @@ impl Totals {
             )?,
             by_code: BTreeMap::new(),
             by_kind: BTreeMap::new(),
-            latencies,
+            latencies: registered(&registry, latencies)?,
             dropped,
-            target_rate: gauge(
-                "redis_api_attack_target_rate",
-                "Requests a second that are to be sent.",
-            )?,
-            achieved_rate: gauge(
-                "redis_api_attack_achieved_rate",
-                "Requests a second that were sent in the window.",
-            )?,
-            window_seconds: gauge(
-                "redis_api_attack_window_seconds",
-                "The wall time that the window covers.",
-            )?,
-            silent_seconds: gauge(
-                "redis_api_attack_silent_seconds",
-                "Since the last result of vegeta; NaN before the first.",
-            )?,
-            lag_seconds: gauge(
-                "redis_api_attack_lag_seconds",
-                "From the end of the newest request to the reading of its result.",
-            )?,
-            workers_capped: whole(
-                "redis_api_attack_workers_capped",
-                "1: all workers were busy at some time of the window.",
-            )?,
-            restarts: whole(
-                "redis_api_attack_restarts_total",
-                "How often vegeta had to be started again.",
-            )?,
+            state: State::new(&registry)?,
             registry,
         })
     }
@@ -178,6 +148,57 @@ impl Totals {
 
     /// All of it in Prometheus' text format, with the gauges as they are now.
     pub fn text(&self, generator: &Generator, lag_seconds: Option<f64>) -> String {
+        self.state.set(generator, lag_seconds);
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics left out");
+        }
+        text
+    }
+}
+
+impl State {
+    fn new(registry: &Registry) -> prometheus::Result<State> {
+        let gauge = |name: &str, help: &str| registered(registry, Gauge::new(name, help));
+        Ok(State {
+            target_rate: gauge(
+                "redis_api_attack_target_rate",
+                "Requests a second that are to be sent.",
+            )?,
+            achieved_rate: gauge(
+                "redis_api_attack_achieved_rate",
+                "Requests a second that were sent in the window.",
+            )?,
+            window_seconds: gauge(
+                "redis_api_attack_window_seconds",
+                "The wall time that the window covers.",
+            )?,
+            silent_seconds: gauge(
+                "redis_api_attack_silent_seconds",
+                "Since the last result of vegeta; NaN before the first.",
+            )?,
+            lag_seconds: gauge(
+                "redis_api_attack_lag_seconds",
+                "From the end of the newest request to the reading of its result.",
+            )?,
+            workers_capped: registered(
+                registry,
+                IntGauge::new(
+                    "redis_api_attack_workers_capped",
+                    "1: all workers were busy at some time of the window.",
+                ),
+            )?,
+            restarts: registered(
+                registry,
+                IntCounter::new(
+                    "redis_api_attack_restarts_total",
+                    "How often vegeta had to be started again.",
+                ),
+            )?,
+        })
+    }
+
+    fn set(&self, generator: &Generator, lag_seconds: Option<f64>) {
         self.target_rate.set(generator.target_rate);
         self.achieved_rate.set(generator.achieved_rate);
         self.window_seconds.set(generator.window_seconds);
@@ -185,14 +206,18 @@ impl Totals {
             .set(generator.silent_seconds.unwrap_or(f64::NAN));
         self.lag_seconds.set(lag_seconds.unwrap_or(f64::NAN));
         self.workers_capped.set(generator.workers_capped.into());
-        self.restarts
-            .set(generator.restarts.try_into().unwrap_or(i64::MAX));
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
-            tracing::error!(%error, "metrics left out");
-        }
-        text
+        let more = generator.restarts.saturating_sub(self.restarts.get());
+        self.restarts.inc_by(more);
     }
+}
+
+fn registered<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> prometheus::Result<M> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 #[cfg(test)]
@@ -243,6 +268,7 @@ mod tests {
             "redis_api_attack_lag_seconds 0.25",
             "redis_api_attack_workers_capped 1",
             "redis_api_attack_restarts_total 2",
+            "# TYPE redis_api_attack_restarts_total counter",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

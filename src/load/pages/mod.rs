@@ -6,7 +6,7 @@
 //! request.
 //!
 //! Invariants:
-//! - A page loads nothing from elsewhere, and its browser is told not to ([`POLICY`]).
+//! - A page loads nothing from elsewhere, and its browser is told not to (`POLICY`).
 //! - Texts from the network (errors, addresses) get into a page as text only.
 //!
 //! Non-goals: sending events, which is the aggregator's; any state.

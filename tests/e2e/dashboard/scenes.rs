@@ -48,7 +48,7 @@ pub fn board(second: u64, load: &Load) -> Board {
             pod(2, load.achieved * 0.334),
         ]),
         current: Some(Current {
-            value: serde_json::Number::from_f64(value(second)),
+            value: serde_json::Number::from_f64(value(second as i64)),
             since_ms: Some(START_MS + second * 1_000 - 400),
             trouble: None,
         }),
@@ -57,7 +57,7 @@ pub fn board(second: u64, load: &Load) -> Board {
 }
 
 /// A walk that is the same each time.
-pub fn value(second: u64) -> f64 {
+pub fn value(second: i64) -> f64 {
     let at = second as f64;
     let walk = 104.0 + 3.0 * (at / 47.0).sin() + 1.3 * (at / 11.0).cos() + 0.4 * (at * 1.7).sin();
     (walk * 100.0).round() / 100.0
@@ -211,6 +211,7 @@ pub fn past() -> impl Iterator<Item = Point> {
         past.at_ms = START_MS - age * 1_000;
         (!missing).then(|| Point {
             generator_limited: (100..112).contains(&age),
+            value: Some(value(-(age as i64))),
             ..Point::of(&past)
         })
     })

@@ -27,6 +27,7 @@ function update(fresh) {
   showStatus(feed);
   const trouble = feedTrouble(feed);
   // What an old board complains about is old too.
+  mark(byId("banner"), "old", trouble !== undefined);
   showNotices(trouble ? [trouble] : board ? complaints(board) : []);
   if (!fresh) return;
   freezeButton.disabled = false;
@@ -94,7 +95,7 @@ async function freeze() {
   show(freezeButton, "Go on");
   mark(byId("status"), "state", "frozen");
   show(byId("status"), `frozen at ${clock(frozen.board.at_ms)}`);
-  mark(byId("figures"), "old", false);
+  for (const id of ["figures", "banner"]) mark(byId(id), "old", false);
   sayFrozen("Getting the history…");
   const now = frozen;
   const outcome = await download(now);

@@ -99,8 +99,11 @@ function exactValue(key, value, context) {
   return key === "value" && typeof value === "number" ? (context?.source ?? String(value)) : value;
 }
 
+const isSeen = () => document.visibilityState === "visible";
+
 /**
- * Follows `/events`, and connects again by itself.
+ * Follows `/events` while somebody can see the page, and connects again by itself. A browser has six
+ * connections to a server, for all its pages together: those that nobody sees need none.
  *
  * `board` is the last one or `undefined`, `text` what came on the wire; `state` is `waiting`,
  * `live`, `stale` or `lost`; `since` is when the last board came. `changed(fresh)` is called with
@@ -115,13 +118,15 @@ export class Feed {
   constructor(changed) {
     this.changed = changed;
     this.lost = false;
-    this.tried = performance.now();
+    this.opened = performance.now();
     this.open();
     setInterval(() => this.look(), LOOK_MS);
+    document.addEventListener("visibilitychange", () => this.open());
   }
 
   open() {
     this.source?.close();
+    if (!isSeen()) return;
     this.source = new EventSource("/events");
     this.opened = performance.now();
     this.source.addEventListener("message", (event) => this.receive(event.data));
@@ -149,6 +154,7 @@ export class Feed {
   }
 
   look() {
+    if (!isSeen()) return;
     const now = performance.now();
     const silent = now - Math.max(this.received ?? 0, this.opened);
     // The browser tries again after most failures, but gives up after an answer that is no stream.
@@ -237,7 +243,7 @@ export class Charts {
 
   refresh(at) {
     this.at = at;
-    if (this.paused || document.visibilityState !== "visible") return;
+    if (this.paused || !isSeen()) return;
     this.holders.forEach((holder) => this.load(holder));
   }
 

@@ -50,6 +50,9 @@ const GREATEST_VALUE: f64 = 1e290;
 
 type Colour = fn(&Palette) -> RGBColor;
 
+/// A class of status codes: its name, the look of its line, and which belong to it.
+type Class = (&'static str, Colour, Stroke, fn(u16) -> bool);
+
 impl Chart {
     /// The chart at `/charts/NAME`.
     pub(super) fn named(name: &str) -> Option<Chart> {
@@ -143,7 +146,7 @@ fn latency(view: &View<'_>) -> Plot {
 }
 
 fn codes(view: &View<'_>) -> Plot {
-    let classes: [(&str, Colour, Stroke, fn(u16) -> bool); 5] = [
+    let classes: [Class; 5] = [
         ("2xx", |p| p.blue, Stroke::Thick, |code| code / 100 == 2),
         ("3xx", |p| p.green, Stroke::Thin, |code| code / 100 == 3),
         ("4xx", |p| p.orange, Stroke::Thin, |code| code / 100 == 4),

@@ -56,8 +56,8 @@ impl Stroke {
     /// The width of the line, in the image's pixels.
     fn width(self) -> u32 {
         match self {
-            Stroke::Thin | Stroke::Dashed => 2,
-            Stroke::Thick => 4,
+            Stroke::Thin | Stroke::Dashed => 3,
+            Stroke::Thick => 5,
         }
     }
 }
