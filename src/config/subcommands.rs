@@ -117,6 +117,25 @@ mod tests {
         }
     }
 
+    /// So that the difference between the two is the cost of Redis alone.
+    #[test]
+    fn helloworld_has_the_settings_of_serve() {
+        let find = |name| SUBCOMMANDS.iter().find(|known| known.name == name);
+        let (serve, hello) = (find("serve").unwrap(), find("helloworld").unwrap());
+        for flag in hello.groups.iter().flat_map(|group| group.flags) {
+            let same = serve.flag(flag.name).expect(flag.name);
+            // Its admin port is off unless asked for.
+            if flag.name != "admin-listen" {
+                assert_eq!(flag.default, same.default, "{}", flag.name);
+            }
+        }
+        for group in [&CLIENTS, &PROCESS] {
+            for flag in group.flags {
+                assert!(hello.flag(flag.name).is_some(), "{}", flag.name);
+            }
+        }
+    }
+
     #[test]
     fn check_takes_all_that_serve_takes() {
         let find = |name| SUBCOMMANDS.iter().find(|known| known.name == name);

@@ -26,7 +26,7 @@ const HEAD_HEIGHT: u32 = 92;
 const TITLE_LEFT: i32 = 24;
 const MARGIN_RIGHT: i32 = 28;
 /// Of the names of lines: a little more than most letters take.
-const LETTER_WIDTH: i32 = 7;
+const LETTER_WIDTH: i32 = 6;
 const Y_LABELS_WIDTH: u32 = 84;
 const X_LABELS_HEIGHT: u32 = 46;
 
@@ -81,8 +81,11 @@ fn paint(svg: &mut String, steps: &[Step], knee: &Knee, about: &About) -> Outcom
     };
     line(&about.title, 18, text(24, INK))?;
     line(&about.subtitle, 48, text(15, FAINT))?;
-    let verdict = knee.to_string();
-    line(&verdict, 70, text(15, VERMILION))?;
+    let color = match knee {
+        Knee::At { .. } => VERMILION,
+        Knee::NotReached { .. } => INK,
+    };
+    line(&knee.to_string(), 70, text(15, color))?;
 
     let panels = body.split_evenly((3, 1));
     let scene = Scene::new(steps, knee);
@@ -275,21 +278,21 @@ fn frame<'a, 'b>(
     lines: &[Line],
 ) -> Outcome<ChartBuilder<'a, 'a, SVGBackend<'b>>> {
     panel.draw(&Text::new(title.to_owned(), (TITLE_LEFT, 6), text(16, INK)))?;
-    let style = text(14, INK).pos(Pos::new(HPos::Right, VPos::Top));
     let mut right = i32::try_from(SIZE.0).unwrap_or(i32::MAX) - MARGIN_RIGHT;
     for line in lines.iter().rev().filter(|line| !line.points.is_empty()) {
-        panel.draw(&Text::new(line.name, (right, 8), style.clone()))?;
         let letters = i32::try_from(line.name.chars().count()).unwrap_or(i32::MAX);
-        let end = right - letters.saturating_mul(LETTER_WIDTH) - 10;
-        let sample = vec![(end - 22, 15), (end, 15)];
+        let left = right - letters.saturating_mul(LETTER_WIDTH);
+        panel.draw(&Text::new(line.name, (left, 8), text(14, INK)))?;
+        let sample = vec![(left - 30, 15), (left - 8, 15)];
         let stroke = line.color.stroke_width(line.width);
         panel.draw(&PathElement::new(sample, stroke))?;
-        right = end - 44;
+        right = left - 46;
     }
     let mut builder = ChartBuilder::on(panel);
     builder
         .margin_top(28)
         .margin_bottom(6)
+        .margin_left(14)
         .margin_right(MARGIN_RIGHT)
         .x_label_area_size(X_LABELS_HEIGHT)
         .y_label_area_size(Y_LABELS_WIDTH);

@@ -142,6 +142,9 @@ impl Ground {
             match answer {
                 Ok(answer) => match serde_json::from_slice::<Window>(&answer.body) {
                     Ok(window) if covers(&window, began, self.hold) => return Ok(window),
+                    Ok(window) if is_hopeless(&window) => {
+                        return Err(bot(rate, "sends nothing: its vegeta ends at once"));
+                    }
                     Ok(_) => {}
                     Err(error) => trouble = format!("gave no window: {error}"),
                 },
@@ -169,6 +172,11 @@ fn bot(rate: u32, trouble: &str) -> Error {
 fn covers(window: &Window, began: SystemTime, hold: Duration) -> bool {
     let is_long = window.generator.window_seconds + 0.5 >= hold.as_secs_f64();
     window.requests > 0 && is_long && window.earliest >= began
+}
+
+/// By now vegeta has had the warm-up and the hold to send something.
+fn is_hopeless(window: &Window) -> bool {
+    window.requests == 0 && window.generator.restarts > 1
 }
 
 /// `/metrics` below an address that may or may not say so itself.

@@ -144,8 +144,9 @@ mod unix {
         }
         let each = (WARM_UP + options.hold).as_secs();
         let count = options.rates.len();
+        let rates = if count == 1 { "rate" } else { "rates" };
         say(format_args!(
-            "{count} rates, some {} s each, the first {} s not measured. Ctrl-C ends it and keeps \
+            "{count} {rates}, some {} s each, the first {} s not measured. Ctrl-C ends it and keeps \
              what there is.",
             each + 4,
             WARM_UP.as_secs()

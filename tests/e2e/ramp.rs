@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -25,10 +25,13 @@ struct Ramp {
     /// Where the rig keeps its files.
     temporary: TempDir,
     output: TempDir,
+    /// The port of its bot is free between two rates: no other rig may choose it then.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Ramp {
     fn start(args: &[&str]) -> Ramp {
+        let alone = crate::local::starting();
         let temporary = tempfile::tempdir().expect("a temporary folder can be made");
         let output = tempfile::tempdir().expect("a temporary folder can be made");
         let mut command = Command::new(env!("CARGO_BIN_EXE_redis-api"));
@@ -51,6 +54,7 @@ impl Ramp {
             lines,
             temporary,
             output,
+            _alone: alone,
         }
     }
 
@@ -90,11 +94,11 @@ impl Ramp {
         status
     }
 
-    /// The rows of the file, without its head.
+    /// The rows of the file, without its head; none while it is not there.
     #[track_caller]
     fn rows(&self) -> Vec<Row> {
         let path = self.output.path().join("ramp.csv");
-        let text = fs::read_to_string(&path).expect("there is a file of rows");
+        let text = fs::read_to_string(&path).unwrap_or_default();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let head = reader.headers().expect("there is a head").clone();
         let rows = reader.records().map(|row| {
@@ -146,12 +150,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>, lines: &Arc<Mutex<Vec<Strin
 
 #[test]
 fn each_rate_has_a_row_and_nothing_is_left() {
-    let mut ramp = {
-        let _one_at_a_time = crate::local::starting();
-        let ramp = Ramp::start(&["--rates", "50,100", "--hold", "2s"]);
-        ramp.wait_line("Ctrl-C ends it", PATIENCE);
-        ramp
-    };
+    let mut ramp = Ramp::start(&["--rates", "50,100", "--hold", "2s"]);
     assert!(ramp.end().success(), "{:#?}", ramp.lines());
     let rows = ramp.rows();
     assert_eq!(rows.len(), 2);
@@ -183,12 +182,7 @@ fn each_rate_has_a_row_and_nothing_is_left() {
 
 #[test]
 fn interrupt_keeps_what_there_is() {
-    let mut ramp = {
-        let _one_at_a_time = crate::local::starting();
-        let ramp = Ramp::start(&["--rates", "50,100", "--hold", "1s"]);
-        ramp.wait_line("Ctrl-C ends it", PATIENCE);
-        ramp
-    };
+    let mut ramp = Ramp::start(&["--rates", "50,100", "--hold", "1s"]);
     eventually(LONG, "there is a row", || ramp.rows().len() == 1);
     ramp.process.signal(Signal::SIGINT);
     assert!(ramp.end().success(), "{:#?}", ramp.lines());
@@ -245,15 +239,20 @@ fn missing_and_broken_vegeta_are_told_with_the_cure() {
     ]);
     assert_eq!(ramp.end().code(), Some(1));
     ramp.wait_line("--vegeta /nowhere/vegeta", PATIENCE);
+    drop(ramp);
 
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let vegeta = folder.path().join("vegeta");
-    write_program(&vegeta, "#!/bin/sh\nexit 1\n");
+    write_program(
+        &vegeta,
+        "#!/bin/sh\n[ \"$1\" = -version ] && exec vegeta -version\nexit 1\n",
+    );
     let vegeta = format!("--vegeta={}", vegeta.display());
     let target = "--target-url=http://127.0.0.1:1/";
     let mut ramp = Ramp::start(&["--rates=50", "--hold=1s", target, &vegeta]);
     assert_eq!(ramp.end().code(), Some(1));
-    ramp.wait_line("make setup", PATIENCE);
+    let line = ramp.wait_line("its vegeta ends at once", PATIENCE);
+    assert!(line.contains("make setup"), "{line}");
 }
 
 fn write_program(path: &Path, text: &str) {

@@ -119,18 +119,25 @@ impl Pair {
             return "vegeta encode has no output".to_owned();
         };
         let mut reading = std::pin::pin!(reader::read(results, recorder, now_ns));
+        let mut is_read = false;
         let first = tokio::select! {
-            // The stream ends with its writer, whose status is better known.
             biased;
-            status = self.attack.child.wait() => describe(self.attack.name, status),
-            status = self.encode.child.wait() => describe(self.encode.name, status),
-            read = &mut reading => match read {
-                Ok(()) => "the stream of results ended".to_owned(),
-                Err(error) => format!("the results can't be read: {error}"),
-            },
+            why = self.first_end() => why,
+            read = &mut reading => {
+                is_read = true;
+                let why = match read {
+                    Ok(()) => "the stream of results ended".to_owned(),
+                    Err(error) => format!("the results can't be read: {error}"),
+                };
+                // It ends with its writer, whose status says more.
+                let end = timeout(LAST_WORDS_TIMEOUT, self.first_end());
+                end.await.unwrap_or(why)
+            }
         };
-        // What is in the pipes is still good.
-        let _ = timeout(LAST_WORDS_TIMEOUT, reading).await;
+        // What is in the pipes is still good. (A future that is done must not be polled again.)
+        if !is_read {
+            let _ = timeout(LAST_WORDS_TIMEOUT, reading).await;
+        }
         let mut why = first;
         for half in [self.attack, self.encode] {
             let (name, words) = half.end().await;
@@ -139,6 +146,15 @@ impl Pair {
             }
         }
         why
+    }
+
+    /// Waits for the first of the two that ends.
+    async fn first_end(&mut self) -> String {
+        tokio::select! {
+            biased;
+            status = self.attack.child.wait() => describe(self.attack.name, status),
+            status = self.encode.child.wait() => describe(self.encode.name, status),
+        }
     }
 }
 

@@ -178,6 +178,25 @@ fn a_frozen_vegeta_ends_with_the_bot() {
     wait_gone(&pair, BACK);
 }
 
+/// Whichever is seen first, the end of the stream or that of its writer.
+#[test]
+fn a_stream_that_ends_before_its_writer_is_no_harm() {
+    let builder = bot(nobody());
+    let script = "#!/bin/sh\ncase $1 in\n-version) echo Version: 12 ;;\n\
+        encode) exec >&- ; exec sleep 60 ;;\n*) exec sleep 60 ;;\nesac\n";
+    let vegeta = builder.file("fake-vegeta", script);
+    fs::set_permissions(&vegeta, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mut bot = builder
+        .arg(format!("--vegeta={}", vegeta.display()))
+        .start();
+    wait_window(&mut bot, "it is tried again and again", |window| {
+        number(window, "restarts") >= 3.0
+    });
+    bot.wait_log("the stream of results ended", PATIENCE);
+    let (_, has_zombie) = children(&mut bot);
+    assert!(!has_zombie);
+}
+
 #[test]
 fn last_words_of_a_vegeta_that_does_not_run_are_logged() {
     let builder = bot(nobody());
