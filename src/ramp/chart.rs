@@ -38,7 +38,7 @@ const SKY: RGBColor = RGBColor(150, 205, 240);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const PURPLE: RGBColor = RGBColor(150, 70, 130);
-/// Behind the steps that the generator limited.
+/// Behind the steps whose load was not what was asked for.
 const LIMITED: RGBColor = RGBColor(240, 228, 200);
 
 /// What the head of the chart says beside the figures.
@@ -108,7 +108,7 @@ struct Scene<'a> {
     x: Range<f64>,
     /// The rate to mark.
     knee: Option<f64>,
-    /// From where to where each step reaches that the generator limited.
+    /// From where to where each step reaches whose load was not what was asked for.
     limited: Vec<Range<f64>>,
 }
 
@@ -226,7 +226,7 @@ impl<'a> Scene<'a> {
         plot(&mut chart, &lines)
     }
 
-    /// The ground of the steps that the generator limited; first, so that all else is above it.
+    /// The ground of the steps whose load was not what was asked for; first, so that all else is above it.
     fn bands<Y>(&self, chart: &mut Chart<'_, '_, Y>, y: Range<f64>) -> Outcome<()>
     where
         Y: Ranged<ValueType = f64>,
@@ -246,7 +246,7 @@ impl<'a> Scene<'a> {
     {
         if labelled && !self.limited.is_empty() {
             let style = text(14, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
-            let words = Text::new("shaded: the generator was the limit", (-8, -6), style);
+            let words = Text::new("shaded: not the load that was asked for", (-8, -6), style);
             chart.draw_series([EmptyElement::at((self.x.end, y.start)) + words])?;
         }
         let Some(rate) = self.knee else {
@@ -444,7 +444,7 @@ mod tests {
         limited.achieved_rate = 1_500.0;
         limited.generator_limited = true;
         let steps = [step(1e3, 900.0), limited, step(4e3, 1e3)];
-        check(&steps, &["shaded: the generator was the limit"], &[]);
+        check(&steps, &["shaded: not the load that was asked for"], &[]);
         let fill = "fill=\"#F0E4C8\"";
         assert_eq!(drawn(&steps).matches(fill).count(), 3, "one a panel");
     }
