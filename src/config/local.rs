@@ -124,3 +124,53 @@ fn log_flags(log: log::Options) -> [String; 2] {
         format!("--log-level={}", log.level),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Command, Exit, parse_with};
+
+    fn local(flags: &[&str], environment: &[(&str, &str)]) -> Result<Options, Exit> {
+        let args = ["redis-api", "local"].iter().chain(flags).map(Into::into);
+        let find = |name: &str| {
+            let mut known = environment.iter();
+            known
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.into())
+        };
+        match parse_with(args, &find)? {
+            Command::Local(options, _) => Ok(options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_and_variables_reach_the_options() {
+        let local = local(
+            &["--redis-server=/opt/valkey", "--rate=5000"],
+            &[("LISTEN", ":1"), ("TOPOLOGY", "naive")],
+        )
+        .expect("is right");
+        assert_eq!(local.listen.to_string(), "[::]:1");
+        assert_eq!(local.admin_listen.to_string(), "127.0.0.1:9090");
+        assert_eq!(local.dashboard_listen.to_string(), "127.0.0.1:8082");
+        assert_eq!(local.topology, Topology::Naive);
+        assert_eq!(local.rate, Some(5_000));
+        assert_eq!(local.redis_server, Some("/opt/valkey".into()));
+        assert_eq!(local.load_args, ["--log-format=text", "--log-level=warn"]);
+    }
+
+    #[test]
+    fn load_can_be_left_out() {
+        let local = local(&["--no-load", "--log-level=error"], &[]).expect("is right");
+        assert_eq!((local.topology, local.rate), (Topology::Sidekick, None));
+        assert_eq!(local.load_args, ["--log-format=text", "--log-level=error"]);
+    }
+
+    #[test]
+    fn no_address_is_given_twice() {
+        let exit = local(&["--dashboard-listen=127.0.0.1:9090"], &[]).expect_err("it is taken");
+        let expected = "--admin-listen and --dashboard-listen: both are 127.0.0.1:9090";
+        assert!(exit.text.contains(expected), "{}", exit.text);
+    }
+}

@@ -1,7 +1,6 @@
 use super::*;
 
 use crate::http::cors::Cors;
-use crate::local::Topology;
 use crate::net::endpoint::{Address, Password, Secret, TlsOptions};
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Command, Exit> {
@@ -516,31 +515,6 @@ fn the_other_subcommands() {
         panic!("{hello:?}")
     };
     assert_eq!(hello.admin_listen.map(|address| address.port()), Some(9090));
-
-    let local = run(
-        &["local", "--redis-server=/opt/valkey", "--rate=5000"],
-        &[("LISTEN", ":1"), ("TOPOLOGY", "naive")],
-    )
-    .expect("is right");
-    let Command::Local(local, _) = local else {
-        panic!("{local:?}")
-    };
-    assert_eq!(local.listen.to_string(), "[::]:1");
-    assert_eq!(local.admin_listen.to_string(), "127.0.0.1:9090");
-    assert_eq!(local.dashboard_listen.to_string(), "127.0.0.1:8082");
-    assert_eq!(local.topology, Topology::Naive);
-    assert_eq!(local.rate, Some(5_000));
-    assert_eq!(local.redis_server, Some("/opt/valkey".into()));
-    assert_eq!(local.load_args, ["--log-format=text", "--log-level=warn"]);
-    let local = run(&["local", "--no-load", "--log-level=error"], &[]).expect("is right");
-    let Command::Local(local, _) = local else {
-        panic!("{local:?}")
-    };
-    assert_eq!((local.topology, local.rate), (Topology::Sidekick, None));
-    assert_eq!(local.load_args, ["--log-format=text", "--log-level=error"]);
-    let exit = run(&["local", "--dashboard-listen=127.0.0.1:9090"], &[]).expect_err("it is taken");
-    let expected = "--admin-listen and --dashboard-listen: both are 127.0.0.1:9090";
-    assert!(exit.text.contains(expected), "{}", exit.text);
 }
 
 #[test]

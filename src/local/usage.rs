@@ -69,7 +69,8 @@ fn name(arguments: &[String]) -> Option<String> {
     })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::process;
 
