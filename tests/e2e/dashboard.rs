@@ -1,5 +1,7 @@
-//! The pages of the aggregator in a real browser, shown by a stand-in for the aggregator.
+//! The pages of the aggregator in a real browser: most shown by a stand-in, which can be in any state;
+//! `live` by the real one.
 
+mod live;
 mod scenes;
 mod stage;
 
@@ -37,11 +39,16 @@ const NOTICES: &str = "document.getElementById('notices').textContent";
 /// What each test ends with: nothing was asked of anybody else, and nobody complained.
 #[track_caller]
 fn check_manners(browser: &Browser, stage: &Stage) {
-    let own = stage.url("/");
+    check_origin(browser, &stage.url("/"));
+}
+
+/// The same for pages below the URL `own`.
+#[track_caller]
+fn check_origin(browser: &Browser, own: &str) {
     let elsewhere: Vec<String> = browser
         .requests()
         .into_iter()
-        .filter(|url| !url.starts_with(&own) && !url.starts_with(&format!("blob:{own}")))
+        .filter(|url| !url.starts_with(own) && !url.starts_with(&format!("blob:{own}")))
         .filter(|url| url != "about:blank")
         .collect();
     assert_eq!(elsewhere, [""; 0]);
