@@ -13,6 +13,7 @@ use super::meter::Meter;
 use super::rig::{Process, Rig};
 use super::screen::Screen;
 use super::table;
+use super::turn::Turn;
 use super::{AGGREGATOR, API, BOT, Error, MASTER, Options, REPLICA, Topology, UPDATER};
 
 /// Without a terminal the processes are told every so many seconds, the load each second.
@@ -29,18 +30,22 @@ pub fn run(options: Options) -> Result<(), Error> {
         .build()
         .map_err(Error::io("start the event loop"))?;
     let screen = Screen::new();
-    let rig = Rig::prepare(&options, screen.clone())?;
-    let outcome = runtime.block_on(live(rig, &options, &screen));
+    let outcome = runtime.block_on(live(&options, &screen));
     // Only readers of pipes are left, whose writers are gone.
     runtime.shutdown_background();
     outcome
 }
 
 /// Starts the children in order, waits for the end, and stops them all.
-async fn live(mut rig: Rig, options: &Options, screen: &Screen) -> Result<(), Error> {
+async fn live(options: &Options, screen: &Screen) -> Result<(), Error> {
     let mut stop = StopSignals::new().map_err(Error::io("listen for signals"))?;
+    let turn = tokio::select! {
+        turn = Turn::take() => turn,
+        () = stop.next() => return Ok(()),
+    };
+    let mut rig = Rig::prepare(options, screen.clone())?;
     let outcome = tokio::select! {
-        error = work(&mut rig, options, screen) => Err(error),
+        error = work(&mut rig, turn, options, screen) => Err(error),
         () = stop.next() => Ok(()),
     };
     screen.leave();
@@ -54,7 +59,7 @@ async fn live(mut rig: Rig, options: &Options, screen: &Screen) -> Result<(), Er
 }
 
 /// Ends only by a failure.
-async fn work(rig: &mut Rig, options: &Options, screen: &Screen) -> Error {
+async fn work(rig: &mut Rig, turn: Turn, options: &Options, screen: &Screen) -> Error {
     screen.say(format_args!(
         "Dashboard: http://{}/dashboard (in some seconds)\nThe rig's data folder is {}",
         rig.dashboard(),
@@ -73,6 +78,7 @@ async fn work(rig: &mut Rig, options: &Options, screen: &Screen) -> Error {
             Err(error) => return error,
         }
     }
+    drop(turn);
     screen.say(format_args!("{}", Hints(rig)));
     let meter = Meter::new(rig, options.rate.is_some() && rig.parts().has_vegeta());
     watch(rig, meter, screen).await

@@ -32,7 +32,7 @@ pub enum Lines {
 /// One child: what to start, and when it is ready.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// What errors, the table and [`Rig::cpu_seconds`](super::Rig::cpu_seconds) call it.
+    /// What errors, the table and [`Rig::cpu_seconds`](super::rig::Rig::cpu_seconds) call it.
     pub name: String,
     pub program: PathBuf,
     pub args: Vec<OsString>,

@@ -53,6 +53,8 @@ mod screen;
 #[cfg(unix)]
 mod table;
 #[cfg(unix)]
+mod turn;
+#[cfg(unix)]
 mod usage;
 
 use std::net::{Ipv4Addr, SocketAddr};

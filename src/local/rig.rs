@@ -12,6 +12,7 @@ use super::launcher::{Launcher, Spec};
 use super::parts::Parts;
 use super::places::reachable;
 use super::screen::Screen;
+use super::turn::Turn;
 use super::usage::{self, Usage};
 use super::{API, Error, Options, examine, redis};
 
@@ -47,6 +48,7 @@ impl Rig {
     /// # Cancel safety
     /// Dropping the future ends what was started.
     pub async fn start(options: &Options) -> Result<Rig, Error> {
+        let _until_all_listen = Turn::take().await;
         let mut rig = Rig::prepare(options, Screen::new())?;
         loop {
             match rig.start_next().await {
@@ -60,7 +62,8 @@ impl Rig {
         }
     }
 
-    /// Makes all that the children need; nothing runs yet but the janitor.
+    /// Makes all that the children need; nothing runs yet but the janitor. It must be our [`Turn`],
+    /// until all are started.
     pub(super) fn prepare(options: &Options, screen: Screen) -> Result<Rig, Error> {
         let server = match &options.target_url {
             None => redis::find_server(options.redis_server.as_deref())?,

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::support::api::Builder;
 use crate::support::{Api, PATIENCE, Response, eventually, request};
 
-/// Two rigs that start at the same moment may choose the same ports.
+/// Rigs wait for each other, but not for a test that takes the ports that they would choose.
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// For a rig to be up: many of these tests start six processes each at the same time.

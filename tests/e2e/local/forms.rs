@@ -68,13 +68,13 @@ fn missing_vegeta_is_told_with_the_cure() {
 
 #[test]
 fn taken_default_ports_are_left_alone() {
-    // Either we take them, or somebody else has.
     let defaults = [8080, 8081, 8082, 6379, 6380];
+    let _one_at_a_time = starting();
+    // Either we take them, or somebody else has.
     let _taken: Vec<_> = defaults
         .iter()
         .filter_map(|port| TcpListener::bind(("127.0.0.1", *port)).ok())
         .collect();
-    let _one_at_a_time = starting();
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let api = Api::subcommand("local")
         .env("TMPDIR", &folder.path().display().to_string())

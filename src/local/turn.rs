@@ -1,0 +1,83 @@
+//! One rig starts at a time: two that look for free ports at the same moment would find the same.
+//!
+//! The turn is a Unix socket with an abstract name: it leaves no file, ends with its process
+//! however that ends, and is known to those who share our ports, which is the network namespace.
+//! Elsewhere than on Linux everybody starts at once.
+
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
+#[cfg(target_os = "linux")]
+use std::os::unix::net::{SocketAddr, UnixListener};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use tokio::time::{Instant, sleep};
+
+#[cfg(target_os = "linux")]
+const NAME: &str = "redis-api-local-start";
+
+/// Outlasts the start of another rig, which takes a second or two. Past it we start all the same:
+/// whoever is so slow has its ports by now.
+#[cfg(target_os = "linux")]
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two attempts.
+#[cfg(target_os = "linux")]
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Held from the choice of ports until all of them are listened on.
+#[derive(Debug)]
+#[must_use = "dropped, it is the next one's turn"]
+pub(super) struct Turn {
+    #[cfg(target_os = "linux")]
+    _socket: Option<UnixListener>,
+}
+
+impl Turn {
+    /// Waits until no other rig is starting.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    #[cfg(target_os = "linux")]
+    pub async fn take() -> Turn {
+        Turn {
+            _socket: take(NAME, PATIENCE).await,
+        }
+    }
+
+    /// Does not wait.
+    #[cfg(not(target_os = "linux"))]
+    pub async fn take() -> Turn {
+        Turn {}
+    }
+}
+
+#[cfg(target_os = "linux")]
+async fn take(name: &str, patience: Duration) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(name).ok()?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match UnixListener::bind_addr(&name) {
+            Ok(socket) => return Some(socket),
+            Err(_) if Instant::now() < deadline => sleep(PAUSE).await,
+            Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_waits_for_the_other() {
+        let name = format!("redis-api-test-{}", std::process::id());
+        let first = take(&name, Duration::ZERO).await;
+        assert!(first.is_some());
+        assert!(take(&name, Duration::from_millis(50)).await.is_none());
+        drop(first);
+        assert!(take(&name, Duration::ZERO).await.is_some());
+    }
+}
