@@ -89,6 +89,10 @@ impl Meter {
         };
         match serde_json::from_slice::<Summary>(&body) {
             Ok(summary) if summary.bots == 0 => Load::Unknown("no bot answers".into()),
+            // A window holds whole seconds whose slowest answers are in.
+            Ok(summary) if summary.window.generator.window_seconds == 0.0 => {
+                Load::Unknown("the first window is not full yet".into())
+            }
             Ok(summary) if summary.window.requests == 0 => {
                 Load::Unknown("no request is answered".into())
             }

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - One event is one line, whatever its values hold: control characters are escaped, so that no
 //!   server's words can forge a line, and a line has a bounded length.
-//! - Repeated events are summed up ([`repeats`]): a server that is down for hours costs some lines
+//! - Repeated events are summed up (`repeats.rs`): a server that is down for hours costs some lines
 //!   a minute, however many workers try to reach it. Memory is bounded too.
 //! - Nothing here is on the path of a request: all threads share one lock and one stream.
 //!

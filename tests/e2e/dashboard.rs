@@ -149,7 +149,10 @@ fn what_is_wrong_is_said() {
         current.trouble = Some("connection refused".into());
     }
     notices(unread, "The value can't be read: connection refused");
-    notices(board(8, &Load::default()), "");
+    let mut lost = board(8, &Load::default());
+    lost.troubles = vec!["bots.example: no such name".into()];
+    notices(lost, "bots.example: no such name");
+    notices(board(9, &Load::default()), "");
     check_manners(&browser, &stage);
 }
 

@@ -8,8 +8,9 @@ const warn = (text) => ({ level: "warn", text });
 
 /** All that a board has to complain about, worst first; each `{level, text}`. */
 export function complaints(board) {
-  return [botTrouble(board.bots), apiTrouble(board.summary), valueTrouble(board.current)]
-    .filter((notice) => notice !== undefined);
+  const seen = [botTrouble(board.bots), apiTrouble(board.summary), valueTrouble(board.current)];
+  // Names that can't be looked up: what is found by them may be out of date.
+  return [...seen.filter((notice) => notice !== undefined), ...(board.troubles ?? []).map(warn)];
 }
 
 function botTrouble(bots) {
