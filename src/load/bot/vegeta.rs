@@ -217,6 +217,13 @@ impl Drop for Half {
 
 /// An open file that has no name and begins with `content`.
 fn nameless_file(content: &[u8]) -> io::Result<File> {
+    // In memory: a container may have no file system that can be written to.
+    #[cfg(target_os = "linux")]
+    let mut file = {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        File::from(memfd_create(c"target", MFdFlags::MFD_CLOEXEC)?)
+    };
+    #[cfg(not(target_os = "linux"))]
     let mut file = tempfile::tempfile()?;
     file.write_all(content)?;
     file.seek(SeekFrom::Start(0))?;
