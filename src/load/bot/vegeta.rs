@@ -205,6 +205,10 @@ impl Half {
 /// Kills it and reaps it, at the end of the process: later there is nobody to do so but process 1, and
 /// that of a container may never wait for what it has inherited.
 impl Drop for Half {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "some milliseconds, when the process ends"
+    )]
     fn drop(&mut self) {
         // It fails when the child is reaped already.
         let _ = self.child.start_kill();
