@@ -64,9 +64,17 @@ fn tally<'a>(requests: impl Iterator<Item = &'a Request>) -> Tally {
     tally
 }
 
+/// Of a bot whose window covers all requests.
+fn generator() -> Generator {
+    Generator {
+        window_seconds: 10.0,
+        ..Generator::default()
+    }
+}
+
 /// As it goes over the network.
 fn over_json(tally: &Tally) -> Report {
-    let window = Window::new(tally, Generator::default());
+    let window = Window::new(tally, generator());
     let json = serde_json::to_vec(&window).expect("a window is JSON");
     Report::read(&json).expect("a bot's window is a report")
 }
@@ -91,7 +99,7 @@ proptest! {
         let summary = merged(&reports);
         prop_assert_eq!(summary.bots, 8);
         let one = tally(requests.iter());
-        prop_assert_eq!(&summary.window, &Window::new(&one, Generator::default()));
+        prop_assert_eq!(&summary.window, &Window::new(&one, generator()));
         // Nothing is lost on the way to the next aggregator either.
         prop_assert_eq!(summary.window.tally(), Ok(one));
     }

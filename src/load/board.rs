@@ -18,6 +18,7 @@ pub const GENERATOR_SHARE: f64 = 0.98;
 pub struct Board {
     /// When this was put together, in ms since 1970.
     pub at_ms: u64,
+    /// What all bots together measured.
     pub summary: Summary,
     /// Each bot, in the order of its address.
     pub bots: Vec<Bot>,
@@ -34,6 +35,7 @@ pub struct Board {
 /// One merged window over all bots that answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// Its members are members of the same object.
     #[serde(flatten)]
     pub window: Window,
     /// Bots in the window.
@@ -60,24 +62,32 @@ pub enum BotState {
 /// One bot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bot {
+    /// Where it is, as people write it: host and port, or a URL.
     pub address: String,
+    /// How it answered last.
     pub state: BotState,
     /// What went wrong; `null` if nothing.
     pub trouble: Option<String>,
-    /// 0 unless alive.
+    /// Requests a second that it is to send; 0 unless alive, as all that follows.
     pub target_rate: f64,
+    /// Requests a second that it has sent.
     pub achieved_rate: f64,
+    /// How often its vegeta had to be started again.
     pub restarts: u64,
+    /// All workers of its vegeta were busy at some time of the window.
     pub workers_capped: bool,
+    /// Since the last result of its vegeta, in seconds; `null` before the first.
     pub silent_seconds: Option<f64>,
 }
 
 /// One pod of the API, over the last ten seconds. One in trouble has no figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pod {
+    /// Its admin port: IP address and port.
     pub address: String,
     /// What went wrong; `null`: it answered.
     pub trouble: Option<String>,
+    /// Requests of all methods and statuses.
     pub requests_per_second: f64,
     /// CPU µs per request of the API; `null` without requests.
     pub api_cpu_us: Option<f64>,
@@ -85,10 +95,13 @@ pub struct Pod {
     pub redis_cpu_us: Option<f64>,
     /// Cores in use: 1.0 is 1,000 millicores.
     pub api_cores: f64,
+    /// The same of the server it reads from; `null` where it does not say.
     pub redis_cores: Option<f64>,
+    /// Clients connected now.
     pub connections: u64,
     /// Its replica may answer; true also where it has none to read from.
     pub usable: bool,
+    /// Resident memory of the API.
     pub memory_bytes: u64,
 }
 
@@ -107,23 +120,37 @@ pub struct Current {
 /// A second of the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
+    /// When it was, in ms since 1970.
     pub at_ms: u64,
+    /// Requests a second that all bots together were to send.
     pub target_rate: f64,
+    /// Requests a second that they have sent.
     pub achieved_rate: f64,
     /// Good answers a second.
     pub throughput: f64,
-    /// Latencies in ns; 0 when nothing was answered.
+    /// The median latency in ns; 0 when nothing was answered, as for the next four.
     pub p50: u64,
+    /// What 90 of 100 latencies did not exceed.
     pub p90: u64,
+    /// What 99 of 100 did not exceed.
     pub p99: u64,
+    /// What 999 of 1,000 did not exceed.
     pub p999: u64,
+    /// The longest latency.
     pub max: u64,
+    /// Requests of the window by status; 0: no response.
     pub status_codes: BTreeMap<u16, u64>,
+    /// Errors of the window by kind.
     pub errors: BTreeMap<String, u64>,
+    /// Bots that answered in time.
     pub bots_alive: usize,
+    /// Bots that answered too late.
     pub bots_late: usize,
+    /// Bots that did not answer, or talked rubbish.
     pub bots_dead: usize,
+    /// The load was not what was asked for.
     pub generator_limited: bool,
+    /// What the API served; `null`: nothing, or nobody said where it is.
     pub value: Option<f64>,
 }
 

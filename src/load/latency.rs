@@ -87,6 +87,14 @@ impl Latencies {
         self.histogram.value_at_quantile(quantile).min(HIGHEST_NS)
     }
 
+    /// The end of the bucket that `latency_ns` counts in, in ns: what [`Latencies::at`] gives for it.
+    pub fn bucket_end(&self, latency_ns: u64) -> u64 {
+        let counted_as = latency_ns.clamp(LOWEST_NS, HIGHEST_NS);
+        self.histogram
+            .highest_equivalent(counted_as)
+            .min(HIGHEST_NS)
+    }
+
     /// HdrHistogram's V2 format, deflated, in base64.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::new();
@@ -233,6 +241,15 @@ mod tests {
             .expect("memory takes all");
         let refused = Latencies::decode(&STANDARD.encode(text)).expect_err("zeros");
         assert!(refused.0.contains("another format"), "{refused}");
+    }
+
+    #[test]
+    fn buckets_end_where_percentiles_are() {
+        for ns in [0, 1_000, 2_000_000, 12_345_678, HIGHEST_NS, u64::MAX] {
+            let mut latencies = Latencies::new();
+            latencies.record(ns);
+            assert_eq!(Latencies::new().bucket_end(ns), latencies.at(1.0), "{ns}");
+        }
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// each.
 const CONNECTIONS: usize = 1024;
 
-/// For the head of a request, and so for an idle connection too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// For the head of a request, and so for an idle connection too. Who polls does so each second; and
+/// should idle connections take all places, a probe is answered again before it has failed for the
+/// third time, ten seconds apart as is usual.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most bytes that hyper buffers of one request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;

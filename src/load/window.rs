@@ -24,10 +24,13 @@ pub const OTHER_ERRORS: &str = "other errors";
 pub struct Sample<'a> {
     /// When it was sent, in ns since 1970.
     pub sent_ns: u64,
+    /// From the send to the end of the response, in ns.
     pub latency_ns: u64,
     /// The status; 0: no response.
     pub code: u16,
+    /// Of the response's body, as far as vegeta keeps it.
     pub bytes_in: u64,
+    /// Of the request's body.
     pub bytes_out: u64,
     /// Normalised: no addresses, no ports. Empty: fine.
     pub error: &'a str,
@@ -36,19 +39,29 @@ pub struct Sample<'a> {
 /// Counts of requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
+    /// All latencies, to three digits.
     pub latencies: Latencies,
+    /// How many were sent.
     pub requests: u64,
+    /// The sum of all latencies, exact as long as it fits.
     pub latency_total_ns: u64,
-    /// 0 if there was none.
+    /// The shortest latency; 0 if there was none.
     pub latency_min_ns: u64,
+    /// The longest latency; 0 if there was none.
     pub latency_max_ns: u64,
+    /// Bytes of all responses' bodies.
     pub bytes_in: u64,
+    /// Bytes of all requests' bodies.
     pub bytes_out: u64,
+    /// How many of each status; 0: no response.
     pub codes: BTreeMap<u16, u64>,
+    /// How many of each kind: [`ERROR_KINDS`] and [`OTHER_ERRORS`] at most.
     pub errors: BTreeMap<String, u64>,
-    /// First and last send and last end, in ns since 1970; 0 if there was none.
+    /// The first send, in ns since 1970; 0 if there was none, as for the next two.
     pub earliest_ns: u64,
+    /// The last send.
     pub latest_ns: u64,
+    /// The last end of a response.
     pub end_ns: u64,
 }
 
@@ -148,19 +161,26 @@ pub struct Generator {
 /// A window as it is shown. Times are ns, but for those in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
+    /// From the histogram, but for the exact sum and extremes.
     pub latencies: Percentiles,
+    /// Of the responses' bodies.
     pub bytes_in: Bytes,
+    /// Of the requests' bodies.
     pub bytes_out: Bytes,
+    /// The first send; 1970 if there was none, as for the next two.
     #[serde(with = "time::serde::rfc3339")]
     pub earliest: OffsetDateTime,
+    /// The last send.
     #[serde(with = "time::serde::rfc3339")]
     pub latest: OffsetDateTime,
+    /// The last end of a response.
     #[serde(with = "time::serde::rfc3339")]
     pub end: OffsetDateTime,
     /// From the first send to the last.
     pub duration: u64,
     /// From the last send to the last end.
     pub wait: u64,
+    /// How many were sent.
     pub requests: u64,
     /// `requests` by `duration`, as vegeta has it: too high by n/(n−1). See `achieved_rate`.
     pub rate: f64,
@@ -168,12 +188,14 @@ pub struct Window {
     pub throughput: f64,
     /// The share of successes, 0 to 1.
     pub success: f64,
-    /// `"0"`: no response.
+    /// How many of each status; `"0"`: no response.
     #[serde(deserialize_with = "codes")]
     pub status_codes: BTreeMap<u16, u64>,
+    /// The kinds of errors, as vegeta lists its texts.
     pub errors: Vec<String>,
     /// How many of each kind.
     pub error_counts: BTreeMap<String, u64>,
+    /// What vegeta's report lacks; members of the same object.
     #[serde(flatten)]
     pub generator: Generator,
     /// HdrHistogram V2, deflated, base64, in ns.
@@ -183,26 +205,37 @@ pub struct Window {
 /// Latencies in ns, as vegeta names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
+    /// The sum of all.
     pub total: u64,
+    /// `total` by the number of requests.
     pub mean: u64,
+    /// The median.
     #[serde(rename = "50th")]
     pub p50: u64,
+    /// What 90 of 100 did not exceed.
     #[serde(rename = "90th")]
     pub p90: u64,
+    /// What 95 of 100 did not exceed.
     #[serde(rename = "95th")]
     pub p95: u64,
+    /// What 99 of 100 did not exceed.
     #[serde(rename = "99th")]
     pub p99: u64,
+    /// What 999 of 1,000 did not exceed.
     #[serde(rename = "99.9th", default)]
     pub p999: u64,
+    /// The longest.
     pub max: u64,
+    /// The shortest.
     pub min: u64,
 }
 
 /// Bytes of bodies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bytes {
+    /// Of all requests.
     pub total: u64,
+    /// Of one request.
     pub mean: f64,
 }
 

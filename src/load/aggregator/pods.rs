@@ -15,6 +15,10 @@ pub(super) const METRICS_MAX: usize = 256 * 1024;
 /// Rates are over so long: as long as the bots' windows are by default.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// More than any counter or gauge of a pod reaches: sums and rates of what is below stay finite, so
+/// that JSON can hold them.
+const FIGURE_MAX: f64 = 1e18;
+
 /// A scrape comes a little late or early: as much more is kept.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -180,7 +184,7 @@ fn read(text: &[u8]) -> Result<Scrape, String> {
             format!("/metrics has a line that is no sample: {start:?}")
         })?;
         let known = take(&mut scrape, &mut cpu, sample);
-        if known && !(0.0..=f64::MAX).contains(&sample.value) {
+        if known && !(0.0..=FIGURE_MAX).contains(&sample.value) {
             return Err(format!("/metrics has {} of {}", sample.name, sample.value));
         }
     }
@@ -317,5 +321,25 @@ mod tests {
         check(Ok("a 1\n"), "is this a pod of the API?");
         check(Ok("process_cpu_seconds_total NaN\n"), "NaN");
         check(Ok("process_cpu_seconds_total -1\n"), "-1");
+        check(Ok("process_cpu_seconds_total 1e308\n"), "100000");
+    }
+
+    #[test]
+    fn figures_stay_finite_whatever_a_pod_says() {
+        let full = "redis_api_http_requests_total 1e18\n".repeat(7_000)
+            + "process_cpu_seconds_total 1e18\n\
+               redis_api_redis_cpu_seconds_total{role=\"read\"} 1e18\n";
+        let empty = "redis_api_http_requests_total 1e-300\nprocess_cpu_seconds_total 0\n\
+                     redis_api_redis_cpu_seconds_total{role=\"read\"} 0\n";
+        let texts = (0..10).map(|second| match second % 2 {
+            0 => (second, full.clone()),
+            _ => (second, empty.to_owned()),
+        });
+        let pod = scraped(&texts.collect::<Vec<_>>()).pod("");
+        assert_eq!(pod.trouble, None);
+        for figure in [pod.api_cpu_us, pod.redis_cpu_us, pod.redis_cores] {
+            assert!(figure.is_some_and(f64::is_finite), "{pod:?}");
+        }
+        assert!(pod.api_cores.is_finite() && pod.requests_per_second.is_finite());
     }
 }

@@ -14,6 +14,12 @@ pub const REPORT_MAX: usize = 128 * 1024;
 /// More requests in a window, or a second, than any bot can send: a number above is a mistake.
 const REQUESTS_MAX: u64 = 1_000_000_000;
 
+/// The largest that three digits make. vegeta counts those below 100 too, if a target sends them.
+const STATUS_MAX: u16 = 999;
+
+/// More than any latency, in ns: an hour, where vegeta gives up after a minute at most.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+
 /// Longest text of an error that is kept, in bytes.
 const ERROR_TEXT_MAX: usize = 200;
 
@@ -100,14 +106,52 @@ fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
             "it has {requests} requests, and {with_code} in its status codes"
         ));
     }
-    if let Some(code) = (tally.codes.keys()).find(|code| !matches!(code, 0 | 100..=999)) {
+    if let Some(code) = (tally.codes.keys()).find(|code| **code > STATUS_MAX) {
         return Some(format!("it has a status code {code}"));
+    }
+    if let Some(what) = absurd_latencies(tally).or_else(|| absurd_times(generator, tally)) {
+        return Some(what);
     }
     if tally.errors.len() > ERROR_KINDS + 1 {
         return Some(format!("it has {} kinds of errors", tally.errors.len()));
     }
     let most = tally.errors.values().max().copied().unwrap_or(0);
     (most > requests).then(|| format!("it has {most} errors of {requests} requests"))
+}
+
+/// The same of the latencies beside the histogram: one bot's would be the extremes of all.
+fn absurd_latencies(tally: &Tally) -> Option<String> {
+    let (min, max) = (tally.latency_min_ns, tally.latency_max_ns);
+    let (requests, total) = (tally.requests, tally.latency_total_ns);
+    if requests == 0 {
+        return None;
+    }
+    if min > max || max > LATENCY_MAX_NS {
+        return Some(format!("it has latencies from {min} ns to {max} ns"));
+    }
+    let in_histogram = tally.latencies.at(1.0);
+    if tally.latencies.bucket_end(max) != in_histogram {
+        return Some(format!(
+            "it has latencies up to {max} ns, and up to {in_histogram} ns in its histogram"
+        ));
+    }
+    let possible = min.saturating_mul(requests)..=max.saturating_mul(requests);
+    (!possible.contains(&total)).then(|| {
+        format!("it has {total} ns in total of {requests} latencies from {min} ns to {max} ns")
+    })
+}
+
+/// The same of its times: rates of the merged window are over the time that it spans.
+fn absurd_times(generator: &Generator, tally: &Tally) -> Option<String> {
+    let in_order = tally.earliest_ns <= tally.latest_ns && tally.latest_ns <= tally.end_ns;
+    if !in_order {
+        return Some("its earliest, latest and end are not in this order".to_owned());
+    }
+    let span_seconds = (tally.latest_ns - tally.earliest_ns) as f64 / 1e9;
+    (span_seconds > generator.window_seconds + 1.0).then(|| {
+        let window_seconds = generator.window_seconds;
+        format!("its requests span {span_seconds} s, and it {window_seconds} s")
+    })
 }
 
 fn shortened(mut text: String) -> String {
@@ -173,17 +217,36 @@ mod tests {
             json!({"200": 3}),
             "and 3 in its status codes",
         );
-        check("status_codes", json!({"200": 1, "7": 1}), "status code 7");
+        check(
+            "status_codes",
+            json!({"200": 1, "1000": 1}),
+            "status code 1000",
+        );
         check("target_rate", json!(-1.0), "target_rate is -1");
         check("achieved_rate", json!(1e300), "achieved_rate is");
         check("achieved_rate", json!(null), "no window");
         check("window_seconds", json!(-0.5), "window_seconds is -0.5");
         check("silent_seconds", json!(-1), "silent_seconds is -1");
+        check("earliest", json!("2026-01-01T00:00:00Z"), "in this order");
+        check("end", json!("1970-01-01T00:00:00Z"), "in this order");
         check(
             "error_counts",
             json!({"refused": 3}),
             "3 errors of 2 requests",
         );
+        for (member, value, words) in [
+            ("max", u64::MAX, "latencies from"),
+            ("max", 1_999_999, "latencies from"),
+            ("max", 60_000_000_000, "latencies up to"),
+            ("max", 2_010_000, "latencies up to"),
+            ("min", 2_000_001, "latencies from"),
+            ("total", u64::MAX, "in total"),
+            ("total", 3_999_999, "in total"),
+        ] {
+            let mut latencies = window()["latencies"].clone();
+            latencies[member] = json!(value);
+            check("latencies", latencies, words);
+        }
         let kinds: serde_json::Map<_, _> = (0..=21)
             .map(|kind| (format!("error {kind}"), json!(1)))
             .collect();
@@ -195,6 +258,22 @@ mod tests {
             .to_string()
             .replace("\"target_rate\":2.0", "\"target_rate\":1e999");
         assert!(Report::read(overflowing.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_window_spans_no_more_than_it_covers() {
+        let check = |seconds: f64, expected: bool| {
+            let mut window = window();
+            // The first of the two was sent at 1 s.
+            for member in ["latest", "end"] {
+                window[member] = json!("1970-01-01T00:00:11Z");
+            }
+            window["window_seconds"] = json!(seconds);
+            let read = Report::read(window.to_string().as_bytes());
+            assert_eq!(read.is_ok(), expected, "{read:?}");
+        };
+        check(10.0, true);
+        check(8.0, false);
     }
 
     #[test]

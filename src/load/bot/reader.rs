@@ -25,18 +25,48 @@ pub async fn read(
     let mut lines = Lines::default();
     let mut skipped = 0;
     while stream.read_buf(lines.buffer()).await? > 0 {
-        let Some(whole) = lines.take() else {
+        let whole = lines.take();
+        if whole.is_none() && lines.skipped() == skipped {
+            continue;
+        }
+        let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also when no other line ever comes: all responses may be too long.
+        recorder.unreadable(lines.skipped() - skipped);
+        skipped = lines.skipped();
+        let Some(whole) = whole else {
             continue;
         };
-        let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
         recorder.record(&whole, now_ns());
-        if lines.skipped() > skipped {
-            recorder.unreadable(lines.skipped() - skipped);
-            skipped = lines.skipped();
-        }
         if let Some(lag) = recorder.lag().filter(|lag| *lag > LAG_MAX) {
             tracing::warn!(?lag, "results are read late: this machine is too busy");
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::LINE_MAX;
+    use super::super::recorder::Settings;
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_that_are_too_long_are_told_of_when_there_are_no_others() {
+        let settings = Settings {
+            target_rate: 1.0,
+            max_workers: 1,
+            timeout: Duration::from_secs(1),
+            window_seconds: 1,
+        };
+        let recorder = Recorder::new(settings, 0).expect("names are valid");
+        let recorder = Mutex::new(recorder);
+        let mut long = vec![b'x'; 2 * LINE_MAX];
+        long.push(b'\n');
+        let stream = long.repeat(3);
+        read(stream.as_slice(), &recorder, || 0)
+            .await
+            .expect("memory can be read");
+        let recorder = recorder.into_inner().expect("nobody panicked");
+        assert_eq!(recorder.answer(0).results_dropped, 3);
+    }
 }

@@ -34,13 +34,15 @@ pub struct Settings {
     pub window_seconds: u64,
 }
 
-/// What is known of the attack. Times are ns since 1970.
+/// What is known of the attack. Times are ns since 1970, by a clock that only counts on.
 #[derive(Debug)]
 pub struct Recorder {
     settings: Settings,
     seconds: Seconds,
     totals: Totals,
     restarts: u64,
+    /// How far the stamps of the results are ahead of the time that this is told.
+    ahead_ns: i64,
     last_result_ns: Option<u64>,
     lag_ns: Option<u64>,
 }
@@ -69,9 +71,15 @@ impl Recorder {
             seconds: Seconds::new(settings.window_seconds, settle, now_ns),
             totals: Totals::new()?,
             restarts: 0,
+            ahead_ns: 0,
             last_result_ns: None,
             lag_ns: None,
         })
+    }
+
+    /// From now on, the results are stamped by a clock that is so many ns ahead of `now_ns`.
+    pub fn stamped_ahead(&mut self, ahead_ns: i64) {
+        self.ahead_ns = ahead_ns;
     }
 
     /// Counts the results in whole lines that were read at `now_ns`.
@@ -88,7 +96,9 @@ impl Recorder {
                 false => kind(&outcome.error),
             };
             let sample = Sample {
-                sent_ns: outcome.sent_ns,
+                sent_ns: outcome
+                    .sent_ns
+                    .saturating_add_signed(self.ahead_ns.saturating_neg()),
                 latency_ns: outcome.latency_ns,
                 code: outcome.code,
                 bytes_in: outcome.bytes_in,
@@ -227,6 +237,21 @@ mod tests {
         assert_eq!((window.requests, window.generator.achieved_rate), (0, 0.0));
         assert_eq!(window.generator.silent_seconds, Some(8.0));
         assert_eq!(window.generator.restarts, 1);
+    }
+
+    #[test]
+    fn stamps_of_a_clock_that_was_set_are_as_good() {
+        const DAY_NS: i64 = 24 * 3_600_000_000_000;
+        for (days, second) in [(1, "00.1"), (-1, "00.2")] {
+            let (mut recorder, start) = recorder(4);
+            recorder.stamped_ahead(days * DAY_NS);
+            let day = format!("11-{}T", 23 + days);
+            let text = line(second, 200, MS, "").replace("11-23T", &day);
+            recorder.record(text.as_bytes(), start + 202 * MS);
+            let answer = recorder.answer(start + 4_250 * MS);
+            assert_eq!(answer.window.requests, 1, "{text}");
+            assert_eq!(answer.results_dropped, 0, "{text}");
+        }
     }
 
     #[test]

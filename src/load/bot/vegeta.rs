@@ -1,7 +1,7 @@
 //! `vegeta attack | vegeta encode` as two children of ours.
 //!
-//! Invariants: the two live and die together; both are reaped before the next pair starts; neither
-//! outlives us, however we end (see [`guarded`]). The target goes in by an open file without a
+//! Invariants: the two live and die together; both are reaped before the next pair starts, and before
+//! we end by ourselves; neither outlives us, however we end (see [`guarded`]). The target goes in by an open file without a
 //! name, so that nothing is left behind on disk and no secret stands in a command line.
 
 use std::fs::File;
@@ -9,7 +9,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -26,6 +27,9 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When one of the pair has ended: for what the other still has to say, results or last words.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// For a child that was killed to be gone, when we end: less than a millisecond on an idle machine.
+const REAP_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The last output on standard error that is kept, in bytes.
 const TAIL_MAX: usize = 2 * 1024;
@@ -113,7 +117,7 @@ impl Pair {
     /// Reads the results until one of the two ends, then ends and reaps the other, and says why.
     ///
     /// # Cancel safety
-    /// Both are killed when this is dropped.
+    /// Both are killed and reaped when this is dropped, which blocks until then.
     pub async fn run(mut self, recorder: &Mutex<Recorder>, now_ns: impl Fn() -> u64) -> String {
         let Some(results) = self.encode.child.stdout.take() else {
             return "vegeta encode has no output".to_owned();
@@ -198,8 +202,32 @@ impl Half {
     }
 }
 
+/// Kills it and reaps it, at the end of the process: later there is nobody to do so but process 1, and
+/// that of a container may never wait for what it has inherited.
+impl Drop for Half {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "some milliseconds, when the process ends"
+    )]
+    fn drop(&mut self) {
+        // It fails when the child is reaped already.
+        let _ = self.child.start_kill();
+        let killed = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && killed.elapsed() < REAP_TIMEOUT {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// An open file that has no name and begins with `content`.
 fn nameless_file(content: &[u8]) -> io::Result<File> {
+    // In memory: a container may have no file system that can be written to.
+    #[cfg(target_os = "linux")]
+    let mut file = {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        File::from(memfd_create(c"target", MFdFlags::MFD_CLOEXEC)?)
+    };
+    #[cfg(not(target_os = "linux"))]
     let mut file = tempfile::tempfile()?;
     file.write_all(content)?;
     file.seek(SeekFrom::Start(0))?;

@@ -136,7 +136,7 @@ async fn start(poster: &Poster, random: &mut fastrand::Rng) -> Walk {
         let (error, is_answer) = match poster.look().await {
             Ok(Some(value)) => return Walk::from(value),
             Ok(None) => return Walk::new(),
-            Err(LookError::Status(status)) => (status.to_string(), true),
+            Err(LookError::Status(status)) => (format!("{status}, and no value"), true),
             Err(LookError::NoAnswer(error)) => (error.to_string(), false),
         };
         tracing::warn!("GET {}: {error}; its value comes first", poster.api);

@@ -98,10 +98,10 @@ fn outcome_of(error: &Error) -> Outcome {
 /// What an answer says. One that does not name an outcome is not the API's own (a proxy's, say),
 /// and leaves it open.
 fn judge(answer: &Answer, token: Option<&HeaderValue>) -> (Outcome, String) {
-    if answer.status == StatusCode::OK {
+    let reply: Reply = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if answer.status == StatusCode::OK && reply.current.is_some() {
         return (Outcome::Ok, String::new());
     }
-    let reply: Reply = serde_json::from_slice(&answer.body).unwrap_or_default();
     let outcome = match reply.outcome.as_deref() {
         Some("not-sent") => Outcome::NotSent,
         Some("refused") => Outcome::Refused,
@@ -173,6 +173,8 @@ mod tests {
     fn answers_of_others_leave_it_open() {
         check(502, "<html>", Outcome::Unknown, "502 Bad Gateway");
         check(404, "", Outcome::Unknown, "404 Not Found");
+        check(200, "Hello World!", Outcome::Unknown, "200 OK");
+        check(200, "{}", Outcome::Unknown, "200 OK");
         check(302, "[]", Outcome::Unknown, "302 Found");
         check(
             500,

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -163,6 +164,12 @@ fn no_vegeta_outlives_the_bot() {
         let status = bot.wait_exit(BACK);
         let expected = (signal != Signal::SIGKILL).then_some(0);
         assert_eq!(status.code(), expected, "{signal}");
+        // Nor as a zombie: not every process 1 of a container reaps what it inherits.
+        let is_reaped = |child: &Child| !Path::new(&format!("/proc/{}", child.pid)).exists();
+        assert!(
+            signal == Signal::SIGKILL || pair.iter().all(is_reaped),
+            "{signal}: {pair:?}"
+        );
         wait_gone(&pair, BACK);
     }
 }

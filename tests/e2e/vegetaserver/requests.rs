@@ -112,3 +112,13 @@ fn a_body_file_that_is_not_there_is_an_error() {
     assert_eq!(bot.wait_exit(PATIENCE).code(), Some(1));
     bot.wait_log("/nowhere/body", PATIENCE);
 }
+
+/// As in a container whose root is read-only.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_needs_no_folder_for_temporary_files() {
+    let (target, requests) = first_request();
+    let mut bot = bot(target).env("TMPDIR", "/nowhere").start();
+    requests.recv_timeout(PATIENCE).expect("a request comes");
+    bot.check_running();
+}
