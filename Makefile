@@ -35,7 +35,7 @@ lint: setup ## Check formatting and lints
 	scripts/lint.sh
 
 .PHONY: setup
-setup: ## Install what is missing: Redis, a C compiler, Rust, vegeta
+setup: ## Install what is missing: Redis, a C compiler, Chromium, Rust, vegeta
 	@scripts/setup.sh
 
 .PHONY: ci

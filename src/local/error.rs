@@ -31,6 +31,7 @@ pub enum Error {
         name: String,
         status: String,
         output: String,
+        /// Empty: what is to be done stands in its output, if anywhere.
         cure: &'static str,
     },
     /// A child started, and wasn't ready in time.
@@ -40,6 +41,7 @@ pub enum Error {
         /// What it still lacked at the last look.
         lacks: String,
         output: String,
+        /// As of [`Error::Died`].
         cure: &'static str,
     },
     /// A subcommand that is only for this program itself was called in another way.
@@ -102,7 +104,8 @@ impl fmt::Display for Error {
                 output,
                 cure,
             } => {
-                write!(f, "{name} ended by itself ({status}); {cure}")?;
+                write!(f, "{name} ended by itself ({status})")?;
+                write_cure(f, cure)?;
                 write_output(f, name, output)
             }
             Error::Slow {
@@ -112,10 +115,8 @@ impl fmt::Display for Error {
                 output,
                 cure,
             } => {
-                write!(
-                    f,
-                    "{name} was not ready within {timeout:?}: {lacks}; {cure}"
-                )?;
+                write!(f, "{name} was not ready within {timeout:?}: {lacks}")?;
+                write_cure(f, cure)?;
                 write_output(f, name, output)
             }
             Error::Internal(usage) => {
@@ -136,6 +137,13 @@ impl std::error::Error for Error {
             Error::Certificate(source) => Some(source),
             _ => None,
         }
+    }
+}
+
+fn write_cure(f: &mut fmt::Formatter<'_>, cure: &str) -> fmt::Result {
+    match cure {
+        "" => Ok(()),
+        cure => write!(f, "; {cure}"),
     }
 }
 

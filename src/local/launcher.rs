@@ -43,7 +43,7 @@ pub struct Spec {
     /// For `probe` to succeed.
     pub timeout: Duration,
     pub lines: Lines,
-    /// What to do when it fails.
+    /// What to do when it fails; empty: that stands in its output, if anywhere.
     pub cure: &'static str,
 }
 

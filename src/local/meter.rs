@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::time::Instant;
 
 use super::rig::{Process, Rig};
@@ -26,6 +27,9 @@ const ANSWER_MAX: usize = 1 << 20;
 /// With fewer requests within [`SPAN`], the rig's own questions would be most of their CPU time.
 const REQUESTS_MIN: f64 = 100.0;
 
+/// What a bot starts: one vegeta that attacks, and one that encodes its results.
+const ATTACKERS: usize = 2;
+
 /// Remembers the last looks.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -35,7 +39,7 @@ pub(super) struct Meter {
     dashboard: SocketAddr,
     /// Whose CPU time is told per request.
     answering: [&'static str; 2],
-    /// What the bot has started; looked for again when one of them is gone.
+    /// What the bot has started; looked for again while it is not all of them.
     attackers: Vec<Process>,
     looks: VecDeque<Look>,
 }
@@ -111,6 +115,9 @@ impl Meter {
         let uri = uri.parse().map_err(|error| format!("{uri}: {error}"))?;
         match self.client.ask(uri, ANSWER_MAX, DEADLINE).await {
             Ok(answer) if answer.status.is_success() => Ok(answer),
+            Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
+                Err("the aggregator's first second is not over yet".into())
+            }
             Ok(answer) => Err(format!("{path} answers {}", answer.status)),
             Err(error) => Err(format!("{path}: {error}")),
         }
@@ -124,7 +131,7 @@ impl Meter {
             usages.extend(used(child));
             let Some(bot) = bot else { continue };
             let mut attackers: Vec<_> = self.attackers.iter().cloned().filter_map(used).collect();
-            if attackers.is_empty() || attackers.len() < self.attackers.len() {
+            if attackers.len() < ATTACKERS {
                 self.attackers = usage::children(bot);
                 attackers = self.attackers.iter().cloned().filter_map(used).collect();
             }

@@ -20,8 +20,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of randomness in the master's password.
 const PASSWORD_BYTES: usize = 24;
 
-const SAYS_WHAT_IT_MISSES: &str = "its output says what it misses";
-
 /// All that the children are made of.
 #[derive(Debug)]
 pub(super) struct Parts {
@@ -126,7 +124,7 @@ impl Parts {
             REPLICA,
             &redis::replica(replica, master, &self.certs, &self.password),
             Probe::InSync(replica),
-            "its output says why it can't follow the master",
+            "",
         )
     }
 
@@ -162,7 +160,7 @@ impl Parts {
             probe,
             timeout: START_TIMEOUT,
             lines,
-            cure: SAYS_WHAT_IT_MISSES,
+            cure: "",
         }
     }
 

@@ -167,9 +167,10 @@ fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// Never rounded up to 100: one error in a million is one.
+/// A share in percent, to two decimals. Never rounded up to 100: one error in a million is one.
 fn percent(share: f64) -> f64 {
-    (share * 1e4).floor() / 1e2
+    // 0.57 is a little less than that as a double, and is 57 % all the same.
+    (share * 1e4 + 1e-6).floor() / 1e2
 }
 
 fn shown<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
@@ -326,6 +327,19 @@ mod tests {
             ..off
         };
         assert_eq!(load_line(&unknown), r#"load state="no \"bot\"""#);
+    }
+
+    #[test]
+    fn shares_are_rounded_down() {
+        let check = |share: f64, expected: &str| {
+            assert_eq!(format!("{:.2}", percent(share)), expected);
+        };
+        check(0.0, "0.00");
+        check(0.57, "57.00");
+        check(0.5799, "57.99");
+        check(0.999_999, "99.99");
+        check(1.0 - 1e-9, "99.99");
+        check(1.0, "100.00");
     }
 
     #[test]

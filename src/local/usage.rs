@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::rig::Process;
+#[cfg(target_os = "linux")]
+use crate::guarded;
 
 /// CPU time and memory of one process, all its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,11 @@ pub(super) fn children(_pid: u32) -> Vec<Process> {
 /// `vegeta-attack` of `/usr/bin/vegeta -cpus 2 attack …`: the program, and what vegeta is to do.
 #[cfg(target_os = "linux")]
 fn name(arguments: &[String]) -> Option<String> {
+    let arguments = match arguments {
+        // For some milliseconds it is our own binary, on its way to become the program.
+        [_, guarded, _, _, program @ ..] if guarded == guarded::SUBCOMMAND => program,
+        _ => arguments,
+    };
     let program = arguments.first()?.rsplit('/').next()?;
     let is_task = |argument: &&String| ["attack", "encode"].contains(&argument.as_str());
     Some(match arguments.iter().skip(1).find(is_task) {
@@ -108,6 +115,9 @@ mod tests {
         );
         check(&["vegeta", "encode"], Some("vegeta-encode"));
         check(&["/bin/sleep", "60"], Some("sleep"));
+        let early = ["/proc/self/exe", "guarded-child", "7", "--", "/bin/vegeta"];
+        check(&[&early[..], &["encode"]].concat(), Some("vegeta-encode"));
+        check(&early, Some("vegeta"));
         check(&[], None);
     }
 }

@@ -143,8 +143,7 @@ impl fmt::Display for Why {
                 Thousands(*achieved_rate)
             ),
             Why::Success { success } => {
-                // Rounded down: 99.9 % of bad answers must not read as good.
-                let percent = (success * 1e4).floor() / 1e2;
+                let percent = percent(*success);
                 write!(f, "only {percent:.2} % of the answers were good")
             }
             Why::Latency { p99_us, limit_us } => write!(
@@ -155,6 +154,13 @@ impl fmt::Display for Why {
             ),
         }
     }
+}
+
+/// A share in percent, rounded down to two decimals: one bad answer of a million must not read as
+/// none.
+pub(super) fn percent(share: f64) -> f64 {
+    // 0.57 is a little less than that as a double, and is 57 % all the same.
+    (share * 1e4 + 1e-6).floor() / 1e2
 }
 
 /// A rate as people read it: `12,000`, `0.5`.
@@ -199,6 +205,14 @@ mod tests {
         let rates = (1..).map(|n| f64::from(n) * 1_000.0);
         let steps = rates.zip(p99s_ms).map(|(rate, ms)| step(rate, ms * 1e3));
         Knee::find(&steps.collect::<Vec<_>>()).to_string()
+    }
+
+    #[test]
+    fn shares_are_rounded_down() {
+        let check = |share, expected| assert_eq!(percent(share), expected);
+        check(0.57, 57.0);
+        check(0.999_999, 99.99);
+        check(1.0, 100.0);
     }
 
     #[test]

@@ -1,33 +1,40 @@
 //! What a ramp leaves: lines on standard output as it goes, and two files.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::chart::{self, About};
-use super::knee::{Knee, Thousands};
+use super::knee::{Knee, Thousands, percent};
 use super::step::{self, Step};
 
 /// The files, and the steps in them.
 pub(super) struct Output {
     csv: PathBuf,
     svg: PathBuf,
+    /// The file of rows was not there before.
+    is_new: bool,
     steps: Vec<Step>,
 }
 
 impl Output {
-    /// Makes the folder and the file of rows: what can't be written is known before the load.
+    /// Makes the folder and the file of rows: what can't be written is known before the load. The
+    /// rows of another ramp stay in it until there are new ones.
     pub fn create(folder: &Path) -> Result<Output, Error> {
         fs::create_dir_all(folder).map_err(failed(folder))?;
-        let output = Output {
-            csv: folder.join("ramp.csv"),
+        let csv = folder.join("ramp.csv");
+        let is_new = !csv.exists();
+        let mut options = OpenOptions::new();
+        let opened = options.append(true).create(true).open(&csv);
+        opened.map_err(failed(&csv))?;
+        Ok(Output {
+            csv,
             svg: folder.join("ramp.svg"),
+            is_new,
             steps: Vec::new(),
-        };
-        fs::write(&output.csv, "").map_err(failed(&output.csv))?;
-        Ok(output)
+        })
     }
 
     /// Adds a row, to the file too: whatever comes after it, it is kept.
@@ -44,9 +51,13 @@ impl Output {
     /// Draws the chart, and says where everything is.
     pub fn finish(self, about: &About) -> Result<(), Error> {
         if self.steps.is_empty() {
-            // It was only to see that it can be written.
-            let _ = fs::remove_file(&self.csv);
-            say(format_args!("No rate was held to its end: no files."));
+            if self.is_new {
+                // It was only to see that it can be written.
+                let _ = fs::remove_file(&self.csv);
+            }
+            say(format_args!(
+                "No rate was held to its end: nothing is written."
+            ));
             return Ok(());
         }
         let knee = Knee::find(&self.steps);
@@ -80,8 +91,7 @@ impl fmt::Display for Row<'_> {
             "{:>10}{:>10}{:>8.2}%",
             Thousands(step.target_rate),
             Thousands(step.achieved_rate),
-            // Rounded down: one bad answer of a million must not read as none.
-            (step.success * 1e4).floor() / 1e2,
+            percent(step.success),
         )?;
         for us in [step.p50_us, step.p99_us, step.p999_us, step.max_us] {
             write!(f, "{:>12.2}", us / 1e3)?;
@@ -172,6 +182,24 @@ mod tests {
         let output = Output::create(folder.path()).unwrap();
         output.finish(&about).unwrap();
         assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn nothing_held_leaves_the_files_of_another_ramp() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("ramp.csv");
+        fs::write(&csv, "of last week").unwrap();
+        let about = About {
+            title: String::new(),
+            subtitle: String::new(),
+        };
+        let output = Output::create(folder.path()).unwrap();
+        output.finish(&about).unwrap();
+        assert_eq!(fs::read_to_string(&csv).unwrap(), "of last week");
+        let mut output = Output::create(folder.path()).unwrap();
+        output.add(step()).unwrap();
+        let rows = fs::read_to_string(&csv).unwrap();
+        assert!(rows.starts_with("target_rate,"), "{rows}");
     }
 
     #[test]

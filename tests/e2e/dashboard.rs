@@ -8,8 +8,9 @@ mod stage;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use redis_api::load::board::{Board, BotState};
+use redis_api::load::board::{Board, BotState, Summary};
 use redis_api::load::latency::Latencies;
+use redis_api::load::window::{Generator, Tally, Window};
 use scenes::{HOSTILE, Load, board, bot, past, pod, troubled};
 use stage::Stage;
 
@@ -153,6 +154,30 @@ fn what_is_wrong_is_said() {
     lost.troubles = vec!["bots.example: no such name".into()];
     notices(lost, "bots.example: no such name");
     notices(board(9, &Load::default()), "");
+    check_manners(&browser, &stage);
+}
+
+/// Nobody knows what is sent: that is not 0.
+#[test]
+fn without_a_window_there_are_no_figures() {
+    let stage = Stage::open();
+    let mut silent = board(1, &Load::default());
+    silent.bots = vec![bot(0, BotState::Dead, 0.0, 0.0)];
+    silent.summary = Summary {
+        window: Window::new(&Tally::default(), Generator::default()),
+        bots: 0,
+        generator_limits: Vec::new(),
+        ..silent.summary
+    };
+    stage.show(silent);
+    let mut browser = Browser::open(&stage.url("/dashboard"));
+    browser.wait_text("bots-dead", "1");
+    for id in ["sent", "target", "good", "success", "p50", "max"] {
+        assert_eq!(browser.text(id), "–", "{id}");
+    }
+    for id in ["requests", "window", "errors-summary"] {
+        assert_eq!(browser.text(id), "no figures", "{id}");
+    }
     check_manners(&browser, &stage);
 }
 

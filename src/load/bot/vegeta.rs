@@ -1,8 +1,9 @@
 //! `vegeta attack | vegeta encode` as two children of ours.
 //!
-//! Invariants: the two live and die together; both are reaped before the next pair starts, and before
-//! we end by ourselves; neither outlives us, however we end (see [`guarded`]). The target goes in by an open file without a
-//! name, so that nothing is left behind on disk and no secret stands in a command line.
+//! Invariants: the two live and die together; both are reaped before the next pair starts, and
+//! before we end by ourselves; neither outlives us, however we end (see [`guarded`]). The target
+//! goes in by an open file without a name, so that nothing is left behind on disk and no secret
+//! stands in a command line.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};

@@ -77,6 +77,14 @@ fn child_that_dies_ends_the_rig_by_name() {
             &format!("{name} ended by itself (killed by SIGKILL)"),
             PATIENCE,
         );
+        // Its last words, or that there are none, as lines of their own.
+        let told = [
+            format!("The last lines of {name}:"),
+            format!("{name} has printed nothing"),
+        ];
+        eventually(PATIENCE, "its last words are told", || {
+            rig.api.log().iter().any(|line| told.contains(line))
+        });
         rig.assert_all_gone(&children, Duration::ZERO);
         // vegeta's processes among them: they may be a moment behind.
         #[cfg(target_os = "linux")]

@@ -50,10 +50,13 @@ function showBoard(board) {
 function showTraffic(summary) {
   const some = summary.requests > 0;
   const failed = summary.requests - Math.round(summary.requests * summary.success);
-  show(byId("sent"), rate(summary.achieved_rate));
-  show(byId("target"), rate(summary.target_rate));
-  show(byId("good"), rate(summary.achieved_rate * summary.success));
-  show(byId("requests"), `${count(summary.requests)} requests in ${seconds(summary.window_seconds)}`);
+  // Without a window nothing is known: that is not 0.
+  const known = summary.window_seconds > 0;
+  show(byId("sent"), known ? rate(summary.achieved_rate) : NOTHING);
+  show(byId("target"), known || summary.target_rate > 0 ? rate(summary.target_rate) : NOTHING);
+  show(byId("good"), known ? rate(summary.achieved_rate * summary.success) : NOTHING);
+  const span = seconds(summary.window_seconds);
+  show(byId("requests"), known ? `${count(summary.requests)} requests in ${span}` : "no figures");
   show(byId("success"), some ? percent(summary.success) : NOTHING);
   show(byId("failed"), !some ? "no requests" : failed > 0 ? `${count(failed)} failed` : "none failed");
   mark(byId("success-tile"), "level", some && failed > 0 && (summary.success < 0.99 ? "bad" : "warn"));
@@ -70,7 +73,7 @@ function showValue(board) {
 function showLatencies({ latencies, window_seconds }) {
   const shown = { p50: "50th", p90: "90th", p99: "99th", p999: "99.9th", max: "max" };
   for (const [id, member] of Object.entries(shown)) show(byId(id), latency(latencies[member]));
-  show(byId("window"), `over ${seconds(window_seconds)}`);
+  show(byId("window"), window_seconds > 0 ? `over ${seconds(window_seconds)}` : "no figures");
 }
 
 function showBanner(banner) {

@@ -50,7 +50,8 @@ export function percent(share) {
   if (!known(share)) return NOTHING;
   if (share >= 1) return "100 %";
   const scale = share >= 0.99 ? 100 : 10;
-  const floor = Math.floor(share * 100 * scale) / scale;
+  // 0.57 is a little less than that as a double, and is 57 % all the same.
+  const floor = Math.floor(share * 100 * scale + 1e-6) / scale;
   return share > 0 && floor === 0 ? "< 0.1 %" : `${floor} %`;
 }
 

@@ -153,8 +153,9 @@ export function showErrors(summary) {
     { text: percent(number / summary.requests), number: true },
   ]);
   const all = kinds.reduce((sum, [, number]) => sum + number, 0);
+  const total = kinds.length > 0 ? count(all) : "none";
   const span = seconds(summary.window_seconds);
-  show(byId("errors-summary"), kinds.length > 0 ? `${count(all)} in ${span}` : `none in ${span}`);
+  show(byId("errors-summary"), summary.window_seconds > 0 ? `${total} in ${span}` : "no figures");
 }
 
 // --- bots ---
