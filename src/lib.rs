@@ -16,15 +16,17 @@
 //! | [`resp`] | RESP2 and RESP3, no I/O | nothing |
 //! | [`conn`] | one connection as a state machine: login, order, deadlines; no I/O | `resp` |
 //! | [`metrics`] | what each worker counts, and its Prometheus text | `resp` |
+//! | [`token_file`] | a file with one bearer token | nothing |
 //! | [`turn`] | the clock of a worker, read once a turn | nothing |
 //! | [`net`] | sockets: dial, TLS, connection sets, accepting | `conn`, `resp`, `metrics`, `turn` |
 //! | [`store`] | reads and writes of the hash | `net` and below |
-//! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`; `http::server` only `turn` |
+//! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`, `token_file`; |
+//! | | | `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
 //! | [`guarded`] | child processes that end with their parent | nothing |
 //! | [`load`] | the load rig: bots, aggregator, pages, updater | `worker`, `net`, `metrics`, |
-//! | | | `guarded`, `conn` |
+//! | | | `guarded`, `conn`, `token_file` |
 //! | [`local`] | the rig on one machine, as processes | `load`, `guarded` |
 //! | [`ramp`] | one rate after another on the rig | `local`, `load` |
 //! | [`log`] | one line an event on stderr; used by `main` only | nothing |
@@ -59,5 +61,6 @@ pub mod net;
 pub mod ramp;
 pub mod resp;
 pub mod store;
+pub mod token_file;
 pub mod turn;
 pub mod worker;

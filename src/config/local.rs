@@ -2,7 +2,7 @@
 
 use tracing::level_filters::LevelFilter;
 
-use super::flags::{Group, WORKERS, flag};
+use super::flags::{Flag, Group, WORKERS, flag};
 use super::parsers;
 use super::values::Values;
 use super::{choice, listen, listen_apart, log_options, workers};
@@ -11,6 +11,22 @@ use crate::log;
 
 /// The highest rate that can be asked for: a guard against typing errors.
 const RATE_MAX: usize = 1_000_000;
+
+/// The programs that a rig runs, here and for `ramp`.
+pub(super) const VEGETA: Flag = flag(
+    "vegeta",
+    "FILE",
+    None,
+    "The vegeta that the load bot drives",
+    "Default: the one on PATH.",
+);
+pub(super) const REDIS_SERVER: Flag = flag(
+    "redis-server",
+    "FILE",
+    None,
+    "The server to run as master and replica",
+    "Default: redis-server, else valkey-server, on PATH.",
+);
 
 pub(super) const LOCAL: Group = Group {
     heading: "Local",
@@ -60,31 +76,24 @@ pub(super) const LOCAL: Group = Group {
             "The dashboard then shows that no bot answers. There is none either where there is no \
              vegeta.",
         ),
-        flag(
-            "vegeta",
-            "FILE",
-            None,
-            "The vegeta that the load bot drives",
-            "Default: the one on PATH.",
-        ),
+        VEGETA,
         WORKERS,
-        flag(
-            "redis-server",
-            "FILE",
-            None,
-            "The server to run as master and replica",
-            "Default: redis-server, else valkey-server, on PATH.",
-        ),
+        REDIS_SERVER,
     ],
 };
+
+/// The form of a rig.
+pub(super) fn topology(values: &mut Values<'_>) -> Option<Topology> {
+    let topologies = [("sidekick", Topology::Sidekick), ("naive", Topology::Naive)];
+    choice(values, "topology", &topologies)
+}
 
 pub(super) fn options(values: &mut Values<'_>) -> Option<(Options, log::Options)> {
     let api = listen(values, "listen");
     let admin = listen_apart(values, "admin-listen", &[("listen", api)]);
     let others = [("listen", api), ("admin-listen", admin)];
     let dashboard = listen_apart(values, "dashboard-listen", &others);
-    let topologies = [("sidekick", Topology::Sidekick), ("naive", Topology::Naive)];
-    let topology = choice(values, "topology", &topologies);
+    let topology = topology(values);
     let rate = values.parsed("rate", |text| parsers::count(text, 1..=RATE_MAX));
     let no_load = values.boolean("no-load").unwrap_or(false);
     let vegeta = values.path("vegeta").flatten();

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::flags::{Group, WORKERS, flag, list};
+use super::local::{REDIS_SERVER, VEGETA, topology};
 use super::parsers::{self, Expected};
 use super::values::Values;
-use super::{choice, url, workers};
-use crate::local::Topology;
+use super::{url, workers};
 use crate::ramp::Options;
 
 /// The highest rate that can be asked for: a guard against typing errors.
@@ -74,21 +74,9 @@ pub(super) const RAMP: Group = Group {
             "Connections of the load bot, at most",
             "Default: that of vegetaserver --max-connections.",
         ),
-        flag(
-            "vegeta",
-            "FILE",
-            None,
-            "The vegeta that the load bot drives",
-            "Default: the one on PATH.",
-        ),
+        VEGETA,
         WORKERS,
-        flag(
-            "redis-server",
-            "FILE",
-            None,
-            "The server to run as master and replica",
-            "Default: redis-server, else valkey-server, on PATH.",
-        ),
+        REDIS_SERVER,
     ],
 };
 
@@ -96,8 +84,7 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
     let rates = values.parsed("rates", rates);
     let hold = values.parsed("hold", hold);
     let output = values.path("output").flatten();
-    let topologies = [("sidekick", Topology::Sidekick), ("naive", Topology::Naive)];
-    let topology = choice(values, "topology", &topologies);
+    let topology = topology(values);
     let target_url = url::optional(values, "target-url");
     let admin_url = url::optional(values, "admin-url");
     if let (Some(None), Some(Some(_))) = (&target_url, &admin_url) {

@@ -7,9 +7,7 @@
 //! Non-goals: several tokens, users, tokens in the query (they end up in access logs).
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Longest token, in bytes: a quarter of what a request's head may be.
-const MAX_TOKEN: usize = 4096;
+use crate::token_file::{Trouble, read};
 
 /// How often the file is read. Reading it beats looking at its time of change: that can stay the
 /// same when a file is replaced, and the file is small.
@@ -124,61 +121,11 @@ fn is_same(sent: &[u8], known: &[u8]) -> bool {
     sent.ct_eq(known).into()
 }
 
-/// The token in a file: its text without one trailing newline.
-fn read(path: &Path) -> Result<Box<[u8]>, Trouble> {
-    // Opening a named pipe would wait for its writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(Trouble::NotAFile);
-    }
-    let mut text = Vec::new();
-    let longest = MAX_TOKEN + "\r\n".len();
-    File::open(path)?
-        .take(longest as u64 + 1)
-        .read_to_end(&mut text)?;
-    let token = text.strip_suffix(b"\n").unwrap_or(&text);
-    let token = token.strip_suffix(b"\r").unwrap_or(token);
-    match token {
-        [] => Err(Trouble::Empty),
-        token if token.len() > MAX_TOKEN => Err(Trouble::TooLong),
-        token if !token.iter().all(u8::is_ascii_graphic) => Err(Trouble::Unsendable),
-        token => Ok(token.into()),
-    }
-}
-
 /// A token file that is no use at start.
 #[derive(Debug)]
 pub struct TokenError {
     path: PathBuf,
     trouble: Trouble,
-}
-
-#[derive(Debug)]
-enum Trouble {
-    Io(io::Error),
-    NotAFile,
-    Empty,
-    TooLong,
-    Unsendable,
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Trouble::Io(error)
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Io(error) => write!(f, "can't be read: {error}"),
-            Trouble::NotAFile => f.write_str("is no regular file"),
-            Trouble::Empty => f.write_str("is empty; put the token there"),
-            Trouble::TooLong => write!(f, "holds more than {MAX_TOKEN} bytes"),
-            Trouble::Unsendable => {
-                f.write_str("holds more than one line of visible ASCII, which no header can carry")
-            }
-        }
-    }
 }
 
 impl fmt::Display for TokenError {
@@ -196,6 +143,8 @@ impl std::error::Error for TokenError {}
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use hyper::header::HeaderValue;
 
     use super::*;
@@ -242,36 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_holds_one_token() {
+    fn a_missing_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let check = |text: &[u8], expected: Option<&[u8]>| {
-            fs::write(&path, text).unwrap();
-            let found = read(&path).ok();
-            assert_eq!(found.as_deref(), expected, "{}", text.escape_ascii());
-        };
-        check(b"hunter2", Some(b"hunter2"));
-        check(b"hunter2\n", Some(b"hunter2"));
-        check(b"hunter2\r\n", Some(b"hunter2"));
-        check(b"a+b/c~!==", Some(b"a+b/c~!=="));
-        check(&[b'x'; MAX_TOKEN], Some(&[b'x'; MAX_TOKEN]));
-        for bad in [
-            &b""[..],
-            b"\n",
-            b"\r\n",
-            b"\n\n",
-            b"hunter2\n\n",
-            b"hunter 2",
-            b" hunter2",
-            b"hunter2\nhunter3",
-            b"hunter\xc3\xa9",
-            b"hunter\0",
-            &[b'x'; MAX_TOKEN + 1],
-            &[b'x'; 3 * MAX_TOKEN],
-        ] {
-            check(bad, None);
-        }
-        assert!(matches!(read(folder.path()), Err(Trouble::NotAFile)));
         let missing = folder.path().join("missing");
         let error = Token::open(missing.clone()).unwrap_err().to_string();
         assert!(

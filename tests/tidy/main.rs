@@ -21,6 +21,7 @@ use source::{blank_tests, crate_paths, line_of, masked, paths, words};
 /// everything below a module may use that module itself.
 const LAYERS: &[(&str, Uses)] = &[
     ("turn", Uses::Only(&[])),
+    ("token_file", Uses::Only(&[])),
     ("resp", Uses::Only(&[])),
     ("conn", Uses::Only(&["resp"])),
     ("metrics", Uses::Only(&["resp"])),
@@ -29,7 +30,10 @@ const LAYERS: &[(&str, Uses)] = &[
         "store",
         Uses::Only(&["net", "conn", "resp", "metrics", "turn"]),
     ),
-    ("http", Uses::Only(&["store", "metrics", "turn"])),
+    (
+        "http",
+        Uses::Only(&["store", "metrics", "turn", "token_file"]),
+    ),
     ("http::server", Uses::Only(&["turn"])),
     (
         "worker",
@@ -42,7 +46,7 @@ const LAYERS: &[(&str, Uses)] = &[
     ("guarded", Uses::Only(&[])),
     (
         "load",
-        Uses::Only(&["worker", "net", "metrics", "guarded", "conn"]),
+        Uses::Only(&["worker", "net", "metrics", "token_file", "guarded", "conn"]),
     ),
     ("load::latency", Uses::Only(&[])),
     ("load::window", Uses::Only(&["load::latency"])),

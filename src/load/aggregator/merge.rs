@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::report::Report;
-use crate::load::board::{GENERATOR_SHARE, Summary};
+use crate::load::board::{GENERATOR_EXCESS, GENERATOR_SHARE, Summary};
 use crate::load::window::{Generator, Tally, Window};
 
 /// From so many seconds on, a window tells whether a bot keeps its rate. Before, its first second,
@@ -134,6 +134,15 @@ impl Merge {
                 GENERATOR_SHARE * 100.0
             ));
         }
+        // Few requests are soon some percent too many: the rate must be above by one a second at least.
+        if self.achieved > (GENERATOR_EXCESS * self.target).max(self.target + 1.0) {
+            limits.push(format!(
+                "{} of {} requests a second were sent: the generator made up for a time in which it \
+                 stood still, and latencies leave out how late that was",
+                thousands(self.achieved),
+                thousands(self.target),
+            ));
+        }
         let mut of_bots = |count: usize, what: &str| match count {
             0 => {}
             1 => limits.push(format!("1 bot: {what}")),
@@ -240,6 +249,11 @@ mod tests {
             &["979 of 1,000 requests a second"],
         );
         check(&[(short.clone(), Signs::default())], &[]);
+        check(&[(report(1_000.0, 1_020.0), SETTLED)], &[]);
+        let over = report(1_000.0, 1_021.0);
+        check(&[(over.clone(), SETTLED)], &["1,021 of 1,000 requests"]);
+        check(&[(over, Signs::default())], &[]);
+        check(&[(report(5.0, 5.5), SETTLED)], &[]);
         // What has not settled says nothing about the others either.
         let mut starting = report(1_000_000.0, 0.0);
         starting.generator.silent_seconds = None;
