@@ -43,7 +43,7 @@ fn subcommand(sub: &'static Subcommand) -> Command {
     let mut command = Command::new(sub.name)
         .about(sub.about)
         .after_long_help(rules);
-    for group in sub.groups {
+    for group in sub.groups() {
         command = command
             .next_help_heading(group.heading)
             .args(group.flags.iter().map(arg));

@@ -123,29 +123,34 @@ impl Client {
         limit: usize,
         deadline: Duration,
     ) -> Result<Answer, Error> {
-        let answer = async {
-            let response = self
-                .inner
-                .request(request)
-                .await
-                .map_err(|error| Error::Lost {
-                    connected: !error.is_connect(),
-                    text: chain(&error),
+        let answer =
+            async {
+                let response = self.inner.request(request).await.map_err(|error| {
+                    match error.is_connect() {
+                        true => Error::Lost {
+                            connected: false,
+                            text: format!("no connection: {}", cause(&error)),
+                        },
+                        false => Error::Lost {
+                            connected: true,
+                            text: cause(&error),
+                        },
+                    }
                 })?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), limit).collect().await;
-            match body {
-                Ok(body) => Ok(Answer {
-                    status,
-                    body: body.to_bytes(),
-                }),
-                Err(error) if error.is::<LengthLimitError>() => Err(Error::Long(limit)),
-                Err(error) => Err(Error::Lost {
-                    connected: true,
-                    text: chain(&*error),
-                }),
-            }
-        };
+                let status = response.status();
+                let body = Limited::new(response.into_body(), limit).collect().await;
+                match body {
+                    Ok(body) => Ok(Answer {
+                        status,
+                        body: body.to_bytes(),
+                    }),
+                    Err(error) if error.is::<LengthLimitError>() => Err(Error::Long(limit)),
+                    Err(error) => Err(Error::Lost {
+                        connected: true,
+                        text: cause(&*error),
+                    }),
+                }
+            };
         let mut answer = pin!(answer);
         if let Ok(answer) = timeout(deadline, answer.as_mut()).await {
             return answer;
@@ -166,16 +171,13 @@ impl Default for Client {
     }
 }
 
-/// An error and its causes: hyper's own words are only "client error (Connect)".
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+/// The first cause of an error, in its own words. Those of the layers above it are only names of
+/// theirs: "client error (Connect): tcp connect error".
+fn cause(mut error: &(dyn std::error::Error + 'static)) -> String {
+    while let Some(source) = error.source() {
+        error = source;
     }
-    text
+    error.to_string()
 }
 
 #[cfg(test)]
