@@ -67,8 +67,8 @@ fn window(file: &Path, report: &Value) -> Value {
     serde_json::to_value(answer).expect("it is JSON")
 }
 
-/// Reads `stream`, `times` one after another, through a pipe; gives the CPU time that took.
-fn pump(stream: Vec<u8>, times: usize, recorder: &Mutex<Recorder>, now: u64) -> Duration {
+/// Reads `stream`, `times` one after another, through a pipe.
+fn pump(stream: Vec<u8>, times: usize, recorder: &Mutex<Recorder>, now: u64) {
     let (output, mut input) = std::io::pipe().expect("there are descriptors");
     let writer = thread::spawn(move || {
         for _ in 0..times {
@@ -79,29 +79,11 @@ fn pump(stream: Vec<u8>, times: usize, recorder: &Mutex<Recorder>, now: u64) -> 
         .enable_all()
         .build()
         .expect("a runtime can be made");
-    let before = cpu_time();
     runtime.block_on(async {
         let output = pipe::Receiver::from_owned_fd(output.into()).expect("it is a pipe");
         read(output, recorder, || now).await.expect("it ends well");
     });
-    let spent = cpu_time() - before;
     writer.join().expect("it only writes");
-    spent
-}
-
-/// Of this thread.
-#[cfg(target_os = "linux")]
-fn cpu_time() -> Duration {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("it is always allowed");
-    let micros =
-        |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64;
-    Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cpu_time() -> Duration {
-    Duration::ZERO
 }
 
 #[track_caller]
@@ -182,8 +164,7 @@ fn percentiles_equal_those_of_vegetas_report() {
     check_against_report(&file, &["50th", "90th", "95th", "99th"]);
 }
 
-/// The CPU time of one result must leave room for 20,000 a second on one core, even in this
-/// unoptimised build.
+/// How fast that goes is for `cargo bench --bench results` to say.
 #[test]
 fn a_stream_of_many_results_is_read_whole() {
     const TIMES: usize = 40;
@@ -193,12 +174,10 @@ fn a_stream_of_many_results_is_read_whole() {
         nanoseconds(&report, "latest"),
     );
     let stream = fs::read(RECORDED).expect("it is readable");
-    let spent = pump(stream, TIMES, &recorder, now);
+    pump(stream, TIMES, &recorder, now);
     let answer = recorder.lock().expect("nobody panics").answer(now);
     let window = serde_json::to_value(answer).expect("it is JSON");
     assert_eq!(window["requests"], 1_000 * TIMES as u64);
     assert_eq!(window["status_codes"]["503"], 50 * TIMES as u64);
     assert_eq!(window["results_dropped"], 0);
-    let each = spent / (1_000 * TIMES as u32);
-    assert!(each < Duration::from_micros(50), "{each:?} a result");
 }
