@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::flags::{Group, flag, list};
+use super::flag::{Group, flag, list};
 use super::parsers::Expected;
 use super::values::Values;
 use super::{address, url};

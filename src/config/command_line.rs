@@ -7,8 +7,9 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use super::flags::{Flag, variable};
-use super::subcommands::{SUBCOMMANDS, Subcommand};
+use super::flag::Subcommand;
+use super::flag::{Flag, variable};
+use super::subcommands::SUBCOMMANDS;
 
 const SERVE_RULES: &str = "\
 Which value counts:

@@ -1,51 +1,8 @@
 //! The flags by groups, each with its default and the reason for it.
 //!
-//! A flag's variable follows from its name ([`variable`]), so the two cannot drift apart.
+//! Those of the load rig's subcommands stand in the files that read them.
 
-/// One flag of one subcommand.
-pub(super) struct Flag {
-    /// Without the leading dashes.
-    pub name: &'static str,
-    /// What `--help` calls the value; empty for a bare flag.
-    pub value: &'static str,
-    /// The value when neither flag nor variable is given.
-    pub default: Option<&'static str>,
-    /// The first sentence says what it is, the rest (only in `--help`) why.
-    pub help: &'static str,
-    pub why: &'static str,
-    /// May be given several times: the values are a list with commas between.
-    pub repeats: bool,
-}
-
-/// Flags under one heading of `--help`.
-pub(super) struct Group {
-    pub heading: &'static str,
-    pub flags: &'static [Flag],
-}
-
-pub(super) const fn flag(
-    name: &'static str,
-    value: &'static str,
-    default: Option<&'static str>,
-    help: &'static str,
-    why: &'static str,
-) -> Flag {
-    Flag {
-        name,
-        value,
-        default,
-        help,
-        why,
-        repeats: false,
-    }
-}
-
-pub(super) const fn list(flag: Flag) -> Flag {
-    Flag {
-        repeats: true,
-        ..flag
-    }
-}
+use super::flag::{Flag, Group, flag, list};
 
 /// Why a flag is as it is: told once, where it is for both roles.
 macro_rules! why {
@@ -498,37 +455,3 @@ pub(super) const CHECK: Group = Group {
         "Only a FAIL gives exit status 1; a WARN doesn't.",
     )],
 };
-
-/// The variable of a flag: its name in capitals with `_` for `-`; a role's prefix becomes a suffix
-/// (`read-redis-addr`: `REDIS_ADDR_READ`).
-pub(super) fn variable(flag: &str) -> String {
-    let (stem, suffix) = if flag.starts_with("read-redis-") {
-        (flag.trim_start_matches("read-"), "_READ")
-    } else if flag.starts_with("write-redis-") {
-        (flag.trim_start_matches("write-"), "_WRITE")
-    } else {
-        (flag, "")
-    };
-    stem.to_ascii_uppercase().replace('-', "_") + suffix
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_follow_from_names() {
-        for (flag, expected) in [
-            ("redis-addr", "REDIS_ADDR"),
-            ("redis-pass-file", "REDIS_PASS_FILE"),
-            ("read-redis-addr", "REDIS_ADDR_READ"),
-            ("read-redis-server-name", "REDIS_SERVER_NAME_READ"),
-            ("write-redis-tls", "REDIS_TLS_WRITE"),
-            ("read-mode", "READ_MODE"),
-            ("write-connections", "WRITE_CONNECTIONS"),
-            ("admin-listen", "ADMIN_LISTEN"),
-        ] {
-            assert_eq!(variable(flag), expected);
-        }
-    }
-}

@@ -2,7 +2,8 @@
 
 use tracing::level_filters::LevelFilter;
 
-use super::flags::{Flag, Group, WORKERS, flag};
+use super::flag::{Flag, Group, flag};
+use super::flags::WORKERS;
 use super::parsers;
 use super::values::Values;
 use super::{choice, listen, listen_apart, log_options, workers};

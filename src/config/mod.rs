@@ -28,6 +28,7 @@ mod aggregator;
 mod command_line;
 mod degraded;
 mod exit;
+mod flag;
 mod flags;
 mod local;
 mod parsers;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::flags::{Group, WORKERS, flag, list};
+use super::flag::{Group, flag, list};
+use super::flags::WORKERS;
 use super::local::{REDIS_SERVER, VEGETA, topology};
 use super::parsers::{self, Expected};
 use super::values::Values;

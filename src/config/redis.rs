@@ -122,7 +122,7 @@ fn password(values: &mut Values<'_>, prefix: &'static str) -> Option<Password> {
 }
 
 fn warn_of_ps(values: &mut Values<'_>, name: &str, prefix: &str) {
-    let variable = super::flags::variable(&format!("{prefix}-pass"));
+    let variable = super::flag::variable(&format!("{prefix}-pass"));
     values.warnings.push(format!(
         "{name}: a password on the command line shows in `ps`; \
          use {variable} or --{prefix}-pass-file"

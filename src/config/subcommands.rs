@@ -1,22 +1,15 @@
 //! The table of subcommands: which groups of flags each takes.
 
 use super::aggregator::AGGREGATOR;
+use super::flag::{Group, Subcommand};
 use super::flags::{
-    ACCESS, CHECK, CLIENTS, Flag, Group, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS,
-    READS, REDIS, WRITE_REDIS, WRITES,
+    ACCESS, CHECK, CLIENTS, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS, READS, REDIS,
+    WRITE_REDIS, WRITES,
 };
 use super::local::LOCAL;
 use super::ramp::RAMP;
 use super::updater::UPDATER;
 use super::vegetaserver::{VEGETASERVER, WINDOW};
-
-/// A subcommand's name, what it is, and its flags.
-pub(super) struct Subcommand {
-    pub name: &'static str,
-    pub about: &'static str,
-    /// In parts, so that what `serve` takes is listed once.
-    groups: &'static [&'static [&'static Group]],
-}
 
 const SERVE: &[&Group] = &[
     &LISTEN,
@@ -74,20 +67,6 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
         groups: &[&[&RAMP, &LOG]],
     },
 ];
-
-impl Subcommand {
-    /// Its groups of flags, in the order of `--help`.
-    pub fn groups(&self) -> impl Iterator<Item = &'static Group> {
-        self.groups.iter().flat_map(|part| part.iter().copied())
-    }
-
-    /// The flag of that name, if this subcommand has it.
-    pub fn flag(&self, name: &str) -> Option<&'static Flag> {
-        self.groups()
-            .flat_map(|group| group.flags)
-            .find(|flag| flag.name == name)
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Flags of `updater`.
 
-use super::flags::{Group, flag};
+use super::flag::{Group, flag};
 use super::values::Values;
 use super::{parsers, url};
 use crate::load::updater::Options;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use super::flags::variable;
+use super::flag::Subcommand;
+use super::flag::variable;
 use super::parsers::Expected;
-use super::subcommands::Subcommand;
 
 /// Looks a variable of the environment up.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;

@@ -6,7 +6,7 @@ use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::flags::{Group, flag, list};
+use super::flag::{Group, flag, list};
 use super::parsers::{self, Expected};
 use super::values::Values;
 use crate::load::bot::{Attack, Body, Options, Rate, Target};

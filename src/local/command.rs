@@ -10,10 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::meter::Meter;
-use super::rig::{Process, Rig};
+use super::rig::Rig;
 use super::screen::Screen;
 use super::table;
 use super::turn::Turn;
+use super::usage::Process;
 use super::{AGGREGATOR, API, BOT, Error, MASTER, Options, REPLICA, Topology, UPDATER};
 
 /// Without a terminal the processes are told every so many seconds, the load each second.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::time::Instant;
 
-use super::rig::{Process, Rig};
+use super::rig::Rig;
 use super::table::{Load, Row, Totals, View};
-use super::usage::{self, Usage};
+use super::usage::{self, Process, Usage};
 use super::{API, BOT};
 use crate::load::board::Summary;
 use crate::load::client::{Answer, Client};

@@ -13,7 +13,7 @@ use super::parts::Parts;
 use super::places::reachable;
 use super::screen::Screen;
 use super::turn::Turn;
-use super::usage::{self, Usage};
+use super::usage::{self, Process, Usage};
 use super::{API, Error, Options, examine, redis};
 
 /// Everything that runs. Dropping it kills what is left and removes the data folder;
@@ -27,13 +27,6 @@ pub struct Rig {
     /// Not started yet.
     waiting: VecDeque<Spec>,
     screen: Screen,
-}
-
-/// A child that runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    pub name: String,
-    pub pid: u32,
 }
 
 impl Rig {

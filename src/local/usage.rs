@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use super::rig::Process;
 #[cfg(target_os = "linux")]
 use crate::guarded;
+
+/// A child that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub name: String,
+    pub pid: u32,
+}
 
 /// CPU time and memory of one process, all its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,23 +11,24 @@
 //! Non-goals: metrics made at run time, labels taken from requests (their number would be the
 //! client's choice), a figure per worker.
 
+mod exposition;
+mod family;
 mod histogram;
 mod process;
 mod role;
-mod text;
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use family::CONTENT_TYPE;
 pub use histogram::{Bounds, Histogram};
 pub use role::{ErrorLabel, Reading, Replica, Role};
-pub use text::CONTENT_TYPE;
 
+pub(crate) use family::{encode, family, gauge, gauge_value};
 /// For the metrics of the load rig's processes.
 pub(crate) use process::families as process_families;
-pub(crate) use text::{encode, family, gauge, gauge_value};
 
 /// Request duration buckets, in nanoseconds.
 ///
@@ -361,7 +362,7 @@ impl Registry {
 
     /// Everything counted so far, in the Prometheus text format 0.0.4 ([`CONTENT_TYPE`]).
     pub fn text(&self) -> String {
-        text::encode(&text::families(self))
+        encode(&exposition::families(self))
     }
 }
 

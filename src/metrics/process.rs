@@ -23,7 +23,7 @@ mod linux {
     use procfs::process::{LimitValue, Process};
     use prometheus::proto::MetricFamily;
 
-    use crate::metrics::text::{counter, gauge};
+    use crate::metrics::family::{counter, gauge};
 
     pub(super) fn families(process: &Process) -> Vec<MetricFamily> {
         let mut families = Vec::new();

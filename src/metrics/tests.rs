@@ -354,9 +354,9 @@ fn the_process_is_measured() {
 #[test]
 fn label_values_are_escaped() {
     let hostile = "a\"b\\c\nd,e=\"f\"}";
-    let value = text::gauge_value(&[("x", hostile), ("y", "é")], 1.0);
+    let value = family::gauge_value(&[("x", hostile), ("y", "é")], 1.0);
     let kind = prometheus::proto::MetricType::GAUGE;
-    let text = text::encode(&[text::family("hostile", "help", kind, vec![value])]);
+    let text = family::encode(&[family::family("hostile", "help", kind, vec![value])]);
     let scrape = Scrape::parse(&text);
     let series = scrape.starting_with("hostile{");
     let labels = series[0]

@@ -1,41 +1,18 @@
-//! From the workers' tables to the Prometheus text format.
+//! From the workers' tables to the families of Prometheus.
 //!
 //! Families are made afresh at each scrape. The label values of every family but the requests are
 //! few and known, so their series are all there from the start, with 0: a counter that appears with
 //! its first event hides that event from `rate()`.
-//!
-//! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use prometheus::TextEncoder;
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram as HistogramValue, LabelPair, Metric, MetricFamily,
-    MetricType,
-};
+use prometheus::proto::{Bucket, Histogram as HistogramValue, Metric, MetricFamily, MetricType};
 
+use super::family::{counter, counter_value, family, gauge, gauge_value};
 use super::histogram::Snapshot;
 use super::{CODES, Cell, ErrorLabel, Method, Reading, Registry, Role, Worker, WriteOutcome};
 use super::{Histogram, process};
 
-/// Media type of the text.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 const NANOS_PER_SECOND: f64 = 1e9;
 const MICROS_PER_SECOND: f64 = 1e6;
-
-/// The text of `families`; those without a series are left out.
-pub(crate) fn encode(families: &[MetricFamily]) -> String {
-    let mut text = String::new();
-    for family in families {
-        if family.get_metric().is_empty() {
-            continue;
-        }
-        if let Err(error) = TextEncoder::new().encode_utf8(std::slice::from_ref(family), &mut text)
-        {
-            tracing::error!(family = family.name(), %error, "metric left out");
-        }
-    }
-    text
-}
 
 /// Every family of the process.
 pub(super) fn families(registry: &Registry) -> Vec<MetricFamily> {
@@ -392,59 +369,4 @@ fn histogram<'a, const N: usize>(
         MetricType::HISTOGRAM,
         merged.map(metric).into_iter().collect(),
     )
-}
-
-/// A family of one counter without labels.
-pub(super) fn counter(name: &str, help: &str, value: f64) -> MetricFamily {
-    family(
-        name,
-        help,
-        MetricType::COUNTER,
-        vec![counter_value(&[], value)],
-    )
-}
-
-/// A family of one gauge without labels.
-pub(crate) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, vec![gauge_value(&[], value)])
-}
-
-pub(crate) fn family(
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    metrics: Vec<Metric>,
-) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
-fn counter_value(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::from_label(pairs(labels));
-    metric.set_counter(counter);
-    metric
-}
-
-pub(crate) fn gauge_value(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(pairs(labels));
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
-    let pair = |&(name, value): &(&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    labels.iter().map(pair).collect()
 }
