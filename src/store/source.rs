@@ -189,6 +189,10 @@ impl Source {
     fn on_refused_probe(&self, link: &Link<Waiter>, section: Section, text: &[u8]) {
         let kind = ErrorKind::of(text);
         self.metrics.read.error(ErrorLabel::of(kind));
+        if let (Section::Persistence, Some(seen)) = (section, self.seen(link)) {
+            // Else the answer to the question behind would be judged by what it said earlier.
+            seen.loading.set(None);
+        }
         if section != Section::Cpu {
             let why = format!(
                 "refuses INFO, so that its state can't be known: {}",
@@ -225,6 +229,7 @@ impl Source {
     pub fn connected(&self, link: &Link<Waiter>, greeting: Greeting) {
         // Perhaps another server than before.
         if let Some(seen) = self.seen(link) {
+            seen.loading.set(None);
             seen.silence.set(0);
             seen.shown_age.set(None);
         }
