@@ -140,10 +140,10 @@ impl Source {
     /// Asks one link how it is.
     pub fn probe_link(&self, link: &Link<Waiter>, now: Instant) {
         for (section, command) in &self.probes {
-            // Not connected, or a full window: then its answers are no better than none.
+            // Not connected, or earlier questions are unanswered: then it tells nothing new.
             let waiter = Waiter::Probe(*section);
             if link
-                .enqueue(waiter, now, |out| out.extend_from_slice(command))
+                .enqueue_aside(waiter, now, |out| out.extend_from_slice(command))
                 .is_err()
             {
                 return;

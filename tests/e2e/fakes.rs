@@ -377,6 +377,41 @@ fn write_refused_by_a_replica_is_sent_once_more() {
     wait_writable(&api);
 }
 
+#[test]
+fn server_is_asked_how_it_is_however_many_commands_wait() {
+    let fake = Fake::start();
+    let flags = ["--max-in-flight", "1", "--request-timeout", "20s"];
+    let api = ready(api(&fake).args(flags));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (seen, mut held) = (Arc::clone(&asked), false);
+    fake.script(move |command| match command.first().map(String::as_str) {
+        Some("HGET") if !held => {
+            held = true;
+            Act::Hold(bulk("1000"))
+        }
+        Some("INFO") => {
+            seen.fetch_add(held.into(), Ordering::Relaxed);
+            Act::Behave
+        }
+        _ => Act::Behave,
+    });
+    let addr = api.addr();
+    let first = thread::spawn(move || {
+        // Refused while the questions of the last second are the window's one command.
+        eventually(PATIENCE, "it is let in", || {
+            let response = request(addr, "GET", "/f01", &[], b"");
+            (response.status != 503).then(|| response.text())
+        })
+    });
+    eventually(PATIENCE, "it is asked", || {
+        asked.load(Ordering::Relaxed) > 0
+    });
+    assert_eq!(api.get("/f02").status, 503, "the window is full");
+    fake.release();
+    let first = first.join().expect("it is answered");
+    assert_eq!(first, "{\"current\":1000}");
+}
+
 /// A failover with many writes under way: each was refused, and none of them is in doubt.
 #[test]
 fn many_writes_refused_by_a_replica_are_all_sent_once_more() {
