@@ -121,7 +121,7 @@ fn a_full_window_has_a_few_places_for_questions_about_the_server() {
     assert_eq!(rig.ask("a", MS), Ok(()));
     assert_eq!(rig.ask("b", MS), Err(("b", Refusal::Full)));
     let now = rig.start + MS;
-    let mut aside = |rig: &mut Rig| rig.conn.enqueue_aside("how are you", now, |_| {});
+    let aside = |rig: &mut Rig| rig.conn.enqueue_aside("how are you", now, |_| {});
     for _ in 0..ASIDE {
         assert_eq!(aside(&mut rig), Ok(()));
     }
