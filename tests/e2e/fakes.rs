@@ -412,6 +412,29 @@ fn server_is_asked_how_it_is_however_many_commands_wait() {
     assert_eq!(first, "{\"current\":1000}");
 }
 
+/// All connections are to the old master, and the first refusal tells of one only.
+#[test]
+fn write_refused_on_every_old_connection_is_sent_on_a_new_one() {
+    const LINKS: usize = 3;
+    let fake = Fake::start();
+    let links = LINKS.to_string();
+    let api = ready(api(&fake).args(["--write-connections", &links]));
+    eventually(PATIENCE, "all are connected", || {
+        api.metric("redis_api_redis_connections{role=\"write\"}") == Some(LINKS as f64)
+    });
+    let mut refusals = 0;
+    fake.script(move |command| match command.first().map(String::as_str) {
+        Some("HSET") if refusals < LINKS => {
+            refusals += 1;
+            Act::Send(b"-READONLY You can't write against a read only replica.\r\n".into())
+        }
+        _ => Act::Behave,
+    });
+    let post = api.post("/f01", "{\"value\":7}");
+    assert_eq!(post.text(), "{\"current\":7}");
+    assert_eq!(fake.seen("HSET"), LINKS + 1);
+}
+
 /// A failover with many writes under way: each was refused, and none of them is in doubt.
 #[test]
 fn many_writes_refused_by_a_replica_are_all_sent_once_more() {
