@@ -43,23 +43,19 @@ pub(super) fn read_state(info: &Info, role: ReadRole) -> Verdict {
     if let Some(trouble) = rule.trouble(is_loading(text), &state) {
         let cure = match (is_loading(text), state.is_replica) {
             (Some(true), _) => "wait; reads are 503 until then".to_string(),
-            (Some(false), true) => format!(
-                "look at the log of this server: it follows {}",
-                upstream(info)
-            ),
-            (Some(false), false) => {
-                "set its replicaof, or drop --read-role replica if that is meant".to_string()
-            }
-            (None, _) => {
+            (loading, _) if loading.is_none() || !state.says_role => {
                 "grant +info to the user, or use Redis or Valkey without a proxy before it"
                     .to_string()
             }
+            (_, true) => format!(
+                "look at the log of this server: it follows {}",
+                upstream(info)
+            ),
+            (_, false) => {
+                "set its replicaof, or drop --read-role replica if that is meant".to_string()
+            }
         };
         return Verdict::fail(format!("unusable: it {trouble}"), cure);
-    }
-    if info.value("role").is_none() {
-        let cure = "grant +info to the user";
-        return Verdict::fail("unusable: INFO replication can't be seen", cure);
     }
     if !state.is_replica {
         return Verdict::ok("a master");

@@ -36,6 +36,10 @@ use inflight::InFlight;
 /// what bounds memory when a server stops reading.
 const MAX_OUTPUT: usize = 1 << 20;
 
+/// Places beyond the window for [`Conn::enqueue_aside`]: two rounds of the questions that are asked
+/// each second, since a round may still be under way when the next one comes.
+const ASIDE: usize = 6;
+
 /// The timing and limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -144,10 +148,35 @@ impl<W> Conn<W> {
         now: Instant,
         encode: impl FnOnce(&mut BytesMut),
     ) -> Result<(), (W, Refusal)> {
+        self.enqueue_within(self.options.max_in_flight, waiter, now, encode)
+    }
+
+    /// Like [`enqueue`](Self::enqueue), with a few places beyond the window: for the owner's
+    /// questions about the server itself, which matter most while there is too much to do.
+    ///
+    /// # Errors
+    /// As for [`enqueue`](Self::enqueue).
+    pub fn enqueue_aside(
+        &mut self,
+        waiter: W,
+        now: Instant,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), (W, Refusal)> {
+        let window = self.options.max_in_flight.saturating_add(ASIDE);
+        self.enqueue_within(window, waiter, now, encode)
+    }
+
+    fn enqueue_within(
+        &mut self,
+        window: usize,
+        waiter: W,
+        now: Instant,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), (W, Refusal)> {
         if !self.is_ready() {
             return Err((waiter, Refusal::NotReady));
         }
-        if self.in_flight.len() >= self.options.max_in_flight || self.output.len() >= MAX_OUTPUT {
+        if self.in_flight.len() >= window || self.output.len() >= MAX_OUTPUT {
             return Err((waiter, Refusal::Full));
         }
         self.push(Waiter::Owner(waiter), now, encode);

@@ -116,6 +116,21 @@ fn a_full_window_gives_the_waiter_back_and_writes_nothing() {
 }
 
 #[test]
+fn a_full_window_has_a_few_places_for_questions_about_the_server() {
+    let mut rig = Rig::ready(1);
+    assert_eq!(rig.ask("a", MS), Ok(()));
+    assert_eq!(rig.ask("b", MS), Err(("b", Refusal::Full)));
+    let now = rig.start + MS;
+    let aside = |rig: &mut Rig| rig.conn.enqueue_aside("how are you", now, |_| {});
+    for _ in 0..ASIDE {
+        assert_eq!(aside(&mut rig), Ok(()));
+    }
+    assert_eq!(aside(&mut rig), Err(("how are you", Refusal::Full)));
+    assert_eq!(rig.conn.in_flight(), 1 + ASIDE);
+    assert_eq!(rig.ask("b", MS), Err(("b", Refusal::Full)));
+}
+
+#[test]
 fn a_full_output_buffer_gives_the_waiter_back() {
     let mut rig = Rig::ready(usize::MAX);
     let now = rig.start;

@@ -137,10 +137,10 @@ impl Reply {
 
     /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted
     /// either.
-    pub fn bad_request(error: &str) -> Self {
+    pub fn bad_request(error: &str, outcome: Option<WriteOutcome>) -> Self {
         Reply::new(
             StatusCode::BAD_REQUEST,
-            error_body(error, None),
+            error_body(error, outcome),
             Extra::Close,
         )
     }
@@ -156,11 +156,8 @@ impl Reply {
 
     /// `400` for a body that broke off or is badly framed.
     pub fn broken_body() -> Self {
-        let body = error_body(
-            "the body could not be read to its end",
-            Some(WriteOutcome::NotSent),
-        );
-        Reply::new(StatusCode::BAD_REQUEST, body, Extra::Close)
+        let error = "the body could not be read to its end";
+        Reply::bad_request(error, Some(WriteOutcome::NotSent))
     }
 
     pub fn too_large(limit: usize) -> Self {

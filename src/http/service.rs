@@ -78,8 +78,8 @@ impl Api {
     /// Every request but a plain `GET /`; with its header map, to be used again.
     fn start(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> (Work, HeaderMap) {
         if !host::is_valid(&request) {
-            let reply =
-                Reply::bad_request("a request must have one Host header, with a host in it");
+            let error = "a request must have one Host header, with a host in it";
+            let reply = Reply::bad_request(error, self.not_sent(request.method()));
             return (Work::done(reply), HeaderMap::new());
         }
         let (parts, body) = request.into_parts();
@@ -105,6 +105,15 @@ impl Api {
             Method::OPTIONS => Work::done(Reply::preflight(methods)),
             _ => Work::done(Reply::method_not_allowed(methods, None)),
         }
+    }
+
+    /// What became of a request of this method that is refused as it stands; counted.
+    fn not_sent(&self, method: &Method) -> Option<WriteOutcome> {
+        if method != Method::POST {
+            return None;
+        }
+        self.0.metrics.write_failed(WriteOutcome::NotSent);
+        Some(WriteOutcome::NotSent)
     }
 
     fn deny(&self, denial: Denial) -> Work {
@@ -228,11 +237,7 @@ impl Service for Api {
     }
 
     fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, why: Refusal) -> Answering {
-        let method = metrics::Method::of(request.method());
-        let outcome = (method == metrics::Method::Post).then_some(WriteOutcome::NotSent);
-        if let Some(outcome) = outcome {
-            self.0.metrics.write_failed(outcome);
-        }
+        let outcome = self.not_sent(request.method());
         let reply = match why {
             Refusal::TooBusy => {
                 self.0.metrics.shed.add(1);
@@ -246,7 +251,7 @@ impl Service for Api {
             api: self.clone(),
             entry: entry.clone(),
             work: Work::done(reply),
-            method,
+            method: metrics::Method::of(request.method()),
             headers: HeaderMap::new(),
             origin: self.0.options.guard.cors().position(request.headers()),
         }

@@ -222,7 +222,7 @@ async fn dial_tls(
     match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => {
             secured(stream.get_ref().1);
-            Ok(Box::new(stream))
+            Ok(Box::new(tls::Records::new(stream)))
         }
         Err(error) => Err(DialError::Tls(tls::explain(&error, host, options))),
     }

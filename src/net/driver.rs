@@ -235,7 +235,13 @@ impl Driver {
                     _ => Err(error),
                 };
             }
-            let received = self.read(cx, stream, link, owner)?;
+            let received = match self.read(cx, stream, link, owner) {
+                Err(error @ Error::Unfit { .. }) => {
+                    self.read_rest(cx, stream, link, owner);
+                    return Err(error);
+                }
+                other => other?,
+            };
             let beaten = self.beat(cx, link, timer.as_mut())?;
             if !received && !beaten {
                 return Ok(());
@@ -272,6 +278,8 @@ impl Driver {
                     Verdict::Continue
                 }
                 Event::Ready(hello) => {
+                    // Before what has come with the greeting, which may end the connection.
+                    self.metrics.role().connections.add(1);
                     greeting = Some(hello);
                     Verdict::Continue
                 }
@@ -280,10 +288,27 @@ impl Driver {
         });
         let (received, greeting) = outcome.unwrap_or(Err(Error::Closed))?;
         if let Some(greeting) = greeting {
-            self.metrics.role().connections.add(1);
             owner.ready(link, greeting);
         }
         Ok(received)
+    }
+
+    /// Hands out the replies that have arrived behind one that makes the connection useless: a
+    /// command that the server has refused is not lost.
+    fn read_rest<W: 'static>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        link: &Rc<Link<W>>,
+        owner: &Rc<dyn Owner<W>>,
+    ) {
+        // There can't be more replies than that, and a read that brings none is the last.
+        for _ in 0..link.in_flight() {
+            match self.read(cx, stream, link, owner) {
+                Ok(true) | Err(Error::Unfit { .. }) => {}
+                Ok(false) | Err(_) => return,
+            }
+        }
     }
 
     /// Runs the connection's one timer; whether it had something to do.

@@ -105,13 +105,36 @@ impl<W> Link<W> {
             None => return Err((waiter, Refusal::NotReady)),
             Some(conn) => conn.enqueue(waiter, now, encode)?,
         }
+        self.enqueued();
+        Ok(())
+    }
+
+    /// The same for a question about the server itself, which a full window doesn't keep back.
+    ///
+    /// # Errors
+    /// The waiter, when the link has no connection, or earlier questions await their answers.
+    pub fn enqueue_aside(
+        &self,
+        waiter: W,
+        now: Instant,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), (W, Refusal)> {
+        match &mut *self.conn.borrow_mut() {
+            None => return Err((waiter, Refusal::NotReady)),
+            Some(conn) => conn.enqueue_aside(waiter, now, encode)?,
+        }
+        self.enqueued();
+        Ok(())
+    }
+
+    /// A command was written: the driver is to send it.
+    fn enqueued(&self) {
         self.metrics.role().commands.add(1);
         if !self.woken.replace(true)
             && let Some(driver) = &*self.driver.borrow()
         {
             driver.wake_by_ref();
         }
-        Ok(())
     }
 
     /// Says that many requests share a command at present. Then the driver looks at the sockets once

@@ -26,8 +26,10 @@ use super::credentials::TlsMaterial;
 use super::endpoint::TlsOptions;
 
 mod explain;
+mod records;
 
 pub use explain::explain;
+pub use records::Records;
 
 /// No PEM file is read further. The whole Mozilla bundle is a fifth of it.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -20,6 +20,10 @@ pub enum ReadRole {
 /// What `INFO replication` says that matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replication {
+    /// It says what it is at all: what stands behind a proxy may not.
+    pub says_role: bool,
+    /// It follows another server. That has many names: `slave`, in KeyDB `active-replica` too, in
+    /// Dragonfly `replica`.
     pub is_replica: bool,
     pub link_up: bool,
     /// -1: never in sync since the process started. Absent while the link is up.
@@ -35,6 +39,7 @@ pub struct Replication {
 impl Replication {
     pub fn parse(info: &[u8]) -> Self {
         let number = |name| number(info, name);
+        let role = value(info, "role");
         let lag = match (
             number("slave_read_repl_offset"),
             number("slave_repl_offset"),
@@ -43,7 +48,8 @@ impl Replication {
             _ => None,
         };
         Replication {
-            is_replica: value(info, "role") == Some(b"slave"),
+            says_role: role.is_some(),
+            is_replica: role.is_some_and(|role| role != b"master"),
             link_up: value(info, "master_link_status") == Some(b"up"),
             link_down_seconds: number("master_link_down_since_seconds"),
             // -1 while the link is down: no figure.
@@ -117,6 +123,9 @@ impl Rule {
             Some(true) => return Some(Trouble::Loading),
             None => return Some(Trouble::LoadingUnknown),
         }
+        if !state.says_role {
+            return Some(Trouble::RoleUnknown);
+        }
         if !state.is_replica {
             return (self.role == ReadRole::Replica).then_some(Trouble::Master);
         }
@@ -143,6 +152,8 @@ pub enum Trouble {
     Loading,
     /// `INFO persistence` does not say.
     LoadingUnknown,
+    /// `INFO replication` does not say whether it is a master or a replica.
+    RoleUnknown,
     /// A master where only a replica will do.
     Master,
     NeverSynced,
@@ -161,6 +172,9 @@ impl fmt::Display for Trouble {
         f.write_str(match self {
             Trouble::Loading => "is loading its data set",
             Trouble::LoadingUnknown => "does not say in INFO persistence whether it is loading",
+            Trouble::RoleUnknown => {
+                "does not say in INFO replication whether it is a master or a replica"
+            }
             Trouble::Master => {
                 "is a master, and --read-role replica asks for a replica: check its replicaof"
             }
@@ -257,10 +271,32 @@ mod tests {
         check(UP, None, ReadRole::Any, Some(Trouble::LoadingUnknown));
         let silent = b"role:slave\r\n";
         check(silent, loaded, ReadRole::Any, Some(Trouble::NeverSynced));
+        let wordless = b"# Replication\r\nconnected_slaves:0\r\n";
+        for role in [ReadRole::Any, ReadRole::Replica] {
+            check(wordless, loaded, role, Some(Trouble::RoleUnknown));
+            check(b"", loaded, role, Some(Trouble::RoleUnknown));
+        }
+    }
+
+    #[test]
+    fn a_replica_is_one_by_any_name() {
+        for name in ["slave", "replica", "active-replica"] {
+            let info = format!("role:{name}\r\nmaster_link_status:down\r\n");
+            let state = Replication::parse(info.as_bytes());
+            assert!(state.is_replica, "{name}");
+            let rule = Rule {
+                role: ReadRole::Any,
+                max_stale: None,
+            };
+            let trouble = rule.trouble(Some(false), &state);
+            assert_eq!(trouble, Some(Trouble::NeverSynced), "{name}");
+        }
+        assert!(!Replication::parse(MASTER).is_replica);
     }
 
     fn replica(link_up: bool, last_io: Option<i64>, down_since: Option<i64>) -> Replication {
         Replication {
+            says_role: true,
             is_replica: true,
             link_up,
             link_down_seconds: down_since,

@@ -140,10 +140,10 @@ impl Source {
     /// Asks one link how it is.
     pub fn probe_link(&self, link: &Link<Waiter>, now: Instant) {
         for (section, command) in &self.probes {
-            // Not connected, or a full window: then its answers are no better than none.
+            // Not connected, or earlier questions are unanswered: then it tells nothing new.
             let waiter = Waiter::Probe(*section);
             if link
-                .enqueue(waiter, now, |out| out.extend_from_slice(command))
+                .enqueue_aside(waiter, now, |out| out.extend_from_slice(command))
                 .is_err()
             {
                 return;
@@ -189,6 +189,10 @@ impl Source {
     fn on_refused_probe(&self, link: &Link<Waiter>, section: Section, text: &[u8]) {
         let kind = ErrorKind::of(text);
         self.metrics.read.error(ErrorLabel::of(kind));
+        if let (Section::Persistence, Some(seen)) = (section, self.seen(link)) {
+            // Else the answer to the question behind would be judged by what it said earlier.
+            seen.loading.set(None);
+        }
         if section != Section::Cpu {
             let why = format!(
                 "refuses INFO, so that its state can't be known: {}",
@@ -225,6 +229,7 @@ impl Source {
     pub fn connected(&self, link: &Link<Waiter>, greeting: Greeting) {
         // Perhaps another server than before.
         if let Some(seen) = self.seen(link) {
+            seen.loading.set(None);
             seen.silence.set(0);
             seen.shown_age.set(None);
         }

@@ -166,7 +166,7 @@ impl Writes {
         deadline: Instant,
         report: &impl Fn(Progress),
     ) -> Result<(), WriteError> {
-        let mut refused_before = false;
+        let mut refusals = 0;
         report(Progress::Waiting);
         loop {
             let link = self.link().await?;
@@ -192,8 +192,8 @@ impl Writes {
                 Outcome::Refused {
                     kind: ErrorKind::ReadOnly,
                     ..
-                } if !refused_before => {
-                    refused_before = true;
+                } if refusals < self.links() => {
+                    refusals += 1;
                     report(Progress::ReadOnly);
                 }
                 Outcome::Refused { kind, text } => {
@@ -247,6 +247,12 @@ impl Writes {
             }
             ready.await;
         }
+    }
+
+    /// How many connections there may be. Each that answers `READONLY` ends by it, so that whoever is
+    /// refused so many times has met all that were made before the failover.
+    fn links(&self) -> usize {
+        self.set.get().map_or(0, |set| set.links().len())
     }
 
     fn pick(&self) -> Option<Rc<Link<Waiter>>> {

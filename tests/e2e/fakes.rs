@@ -228,6 +228,25 @@ fn error_before_any_command_is_the_reason() {
     wait_whole(&api);
 }
 
+/// What comes with the greeting can end the connection in the same moment.
+#[test]
+fn connection_that_ends_with_its_greeting_is_counted_once() {
+    let fake = Fake::start();
+    fake.script(|command| match command.first().map(String::as_str) {
+        Some("HELLO") => Act::Send(b"%1\r\n+proto\r\n:3\r\n+stray\r\n".to_vec()),
+        _ => Act::Behave,
+    });
+    let mut api = api(&fake).start();
+    api.wait_log("a reply came while none was awaited", PATIENCE);
+    fake.script(|_| Act::Behave);
+    api.wait_ready(PATIENCE);
+    wait_writable(&api);
+    for role in ["read", "write"] {
+        let sample = format!("redis_api_redis_connections{{role=\"{role}\"}}");
+        assert_eq!(api.metric(&sample), Some(1.0), "{role}");
+    }
+}
+
 /// What proxies that end TLS say to one who speaks in plaintext.
 #[test]
 fn tls_alert_at_login_is_told_from_garbage() {
@@ -356,6 +375,96 @@ fn write_refused_by_a_replica_is_sent_once_more() {
     );
     fake.script(|_| Act::Behave);
     wait_writable(&api);
+}
+
+#[test]
+fn server_is_asked_how_it_is_however_many_commands_wait() {
+    let fake = Fake::start();
+    let flags = ["--max-in-flight", "1", "--request-timeout", "20s"];
+    let api = ready(api(&fake).args(flags));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (seen, mut held) = (Arc::clone(&asked), false);
+    fake.script(move |command| match command.first().map(String::as_str) {
+        Some("HGET") if !held => {
+            held = true;
+            Act::Hold(bulk("1000"))
+        }
+        Some("INFO") => {
+            seen.fetch_add(held.into(), Ordering::Relaxed);
+            Act::Behave
+        }
+        _ => Act::Behave,
+    });
+    let addr = api.addr();
+    let first = thread::spawn(move || {
+        // Refused while the questions of the last second are the window's one command.
+        eventually(PATIENCE, "it is let in", || {
+            let response = request(addr, "GET", "/f01", &[], b"");
+            (response.status != 503).then(|| response.text())
+        })
+    });
+    eventually(PATIENCE, "it is asked", || {
+        asked.load(Ordering::Relaxed) > 0
+    });
+    assert_eq!(api.get("/f02").status, 503, "the window is full");
+    fake.release();
+    let first = first.join().expect("it is answered");
+    assert_eq!(first, "{\"current\":1000}");
+}
+
+/// All connections are to the old master, and the first refusal tells of one only.
+#[test]
+fn write_refused_on_every_old_connection_is_sent_on_a_new_one() {
+    const LINKS: usize = 3;
+    let fake = Fake::start();
+    let links = LINKS.to_string();
+    let api = ready(api(&fake).args(["--write-connections", &links]));
+    eventually(PATIENCE, "all are connected", || {
+        api.metric("redis_api_redis_connections{role=\"write\"}") == Some(LINKS as f64)
+    });
+    let mut refusals = 0;
+    fake.script(move |command| match command.first().map(String::as_str) {
+        Some("HSET") if refusals < LINKS => {
+            refusals += 1;
+            Act::Send(b"-READONLY You can't write against a read only replica.\r\n".into())
+        }
+        _ => Act::Behave,
+    });
+    let post = api.post("/f01", "{\"value\":7}");
+    assert_eq!(post.text(), "{\"current\":7}");
+    assert_eq!(fake.seen("HSET"), LINKS + 1);
+}
+
+/// A failover with many writes under way: each was refused, and none of them is in doubt.
+#[test]
+fn many_writes_refused_by_a_replica_are_all_sent_once_more() {
+    // Far more replies than are read at once.
+    const WRITES: usize = 200;
+    let fake = Fake::start();
+    let api = ready(api(&fake).args(["--request-timeout", "20s"]));
+    wait_writable(&api);
+    let read_only = b"-READONLY You can't write against a read only replica.\r\n";
+    let before = fake.seen("HSET");
+    let mut refused = 0;
+    fake.script(move |command| match command.first().map(String::as_str) {
+        Some("HSET") if refused < WRITES => {
+            refused += 1;
+            Act::Hold(read_only.to_vec())
+        }
+        _ => Act::Behave,
+    });
+    let addr = api.addr();
+    let post = move || request(addr, "POST", "/f01", &[], b"{\"value\":7}").text();
+    let posts: Vec<_> = (0..WRITES).map(|_| thread::spawn(post)).collect();
+    eventually(PATIENCE, "all are sent", || {
+        fake.seen("HSET") == before + WRITES
+    });
+    fake.release();
+    for post in posts {
+        let answer = post.join().expect("it is answered");
+        assert_eq!(answer, "{\"current\":7}");
+    }
+    assert_eq!(fake.seen("HSET"), before + 2 * WRITES, "sent twice");
 }
 
 #[test]

@@ -151,6 +151,21 @@ fn bad_bodies_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn a_write_with_a_wrong_host_is_not_sent() {
+    let redis = Redis::start_plain();
+    let api = on_one_master(&redis, |builder| builder);
+    let response = request(
+        api.addr(),
+        "POST",
+        "/",
+        &[("Host", "a/b")],
+        b"{\"value\":7}",
+    );
+    check_failed(&response, 400, "not-sent");
+    assert_eq!(redis.calls("hset"), 0);
+}
+
+#[test]
 fn bodies_that_a_client_may_well_send() {
     let redis = Redis::start_plain();
     let api = on_one_master(&redis, |builder| builder);

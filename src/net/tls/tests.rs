@@ -15,6 +15,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
+mod records;
+
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 fn ca(name: &str) -> Issuer {

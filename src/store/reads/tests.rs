@@ -217,6 +217,21 @@ fn a_reply_is_not_believed_after_its_server_lost_our_trust() {
 }
 
 #[test]
+fn what_a_server_said_earlier_does_not_count_for_what_it_refuses_to_say() {
+    const REFUSED: &[u8] = b"-NOPERM no\r\n";
+    let rest = &WELL[b"$9\r\nloading:0\r\n".len()..];
+    let rig = Rig::usable(ReadMode::Batch);
+    rig.reads.probe();
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(&[REFUSED, rest].concat()), Ok(()));
+    assert!(!rig.hand().link.is_admitted(), "it may be loading");
+    rig.reads.probe();
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(WELL), Ok(()));
+    assert!(rig.hand().link.is_admitted());
+}
+
+#[test]
 fn an_open_command_is_not_joined_once_its_link_may_not_answer() {
     let rig = Rig::usable(ReadMode::Batch);
     let _open = rig.read();

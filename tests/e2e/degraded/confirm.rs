@@ -12,7 +12,9 @@ const SLACK: Duration = Duration::from_secs(3);
 
 fn waiting(master: &Redis, replicas: &str) -> Api {
     let api = Api::serve().read_from(master).write_to(master);
-    ready(api.args(["--write-wait", replicas]))
+    // So that replicas are counted at least once on a machine that is slow.
+    let time = ["--request-timeout", "1s"];
+    ready(api.args(["--write-wait", replicas]).args(time))
 }
 
 fn post_beside(addr: SocketAddr, path: &str, value: u32) -> JoinHandle<Response> {
