@@ -39,7 +39,7 @@ struct Point {
     at: Instant,
     requests: f64,
     cpu_seconds: f64,
-    /// From the first scrape on that has it.
+    /// From the first scrape on that has it, and anew after one that has not.
     redis_cpu_seconds: Option<f64>,
 }
 
@@ -121,10 +121,11 @@ impl Track {
             pod.api_cpu_us = rates.us_per_request(newest.cpu_seconds - oldest.cpu_seconds);
             pod.api_cores = rates.per_second(newest.cpu_seconds - oldest.cpu_seconds);
         }
-        let oldest = self
-            .points
-            .iter()
-            .find(|point| point.redis_cpu_seconds.is_some());
+        // What is said again after it was not counts anew: its sum from before is another one.
+        let said = self.points.iter().rev();
+        let oldest = said
+            .take_while(|point| point.redis_cpu_seconds.is_some())
+            .last();
         if let Some(oldest) = oldest
             && let (Some(then), Some(now)) = (oldest.redis_cpu_seconds, newest.redis_cpu_seconds)
         {
@@ -296,6 +297,26 @@ mod tests {
         let pod = scraped(&texts).pod("");
         let us = pod.redis_cpu_us.expect("it was said twice");
         assert!((us - 100.0).abs() < 1e-3, "{us}");
+    }
+
+    #[test]
+    fn cpu_of_redis_counts_anew_after_it_was_not_said() {
+        let mut texts = vec![
+            (0, text(0, 0.0, Some(500.0))),
+            (1, text(100, 0.0, Some(500.5))),
+            (2, text(200, 0.0, None)),
+        ];
+        texts.extend((3..=4).map(|second| {
+            let redis_cpu = 510.0 + 0.01 * f64::from(second);
+            (u64::from(second), text(100 * second, 0.0, Some(redis_cpu)))
+        }));
+        // The first scrape has left the window then, and the second one begins it.
+        texts.push((11, text(1_100, 0.0, Some(510.11))));
+        let pod = scraped(&texts).pod("");
+        let us = pod.redis_cpu_us.expect("it was said three times");
+        assert!((us - 100.0).abs() < 1e-3, "{us}");
+        let cores = pod.redis_cores.expect("the same");
+        assert!((cores - 0.01).abs() < 1e-6, "{cores}");
     }
 
     #[test]
