@@ -496,6 +496,28 @@ fn an_ipv6_address_is_an_address() {
     assert!(trouble.contains("no window"), "{trouble}");
 }
 
+/// A dual-stack Service names each pod twice. Asked by both, a bot would count twice.
+#[test]
+fn a_bot_with_addresses_of_both_families_is_one_bot() {
+    let bots = Bots::start();
+    for number in [1, 2] {
+        bots.tell(number, Act::Answer(window(10.0, &[(100, 1, 200)])));
+    }
+    let local = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+    let all = vec![ip(1), ip(2), local];
+    let dns = Dns::start(Records::Of(all.clone()));
+    let api = start(by_name(&dns, &bots));
+    let board = wait_board(&api, "two bots", |board| alive(board) == 2);
+    assert_eq!(states(&board).len(), 2, "{board}");
+
+    // One that was named by its other address for a moment would stay as long as it answers.
+    dns.say(Records::OfWithoutV4(all));
+    let board = wait_board(&api, "a failure is told", |board| {
+        board["troubles"].to_string().contains("can't be looked up")
+    });
+    assert_eq!(states(&board).len(), 2, "{board}");
+}
+
 #[test]
 fn it_ends_when_it_is_told_to_and_streams_end_with_it() {
     let bots = Bots::start();
