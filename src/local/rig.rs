@@ -74,7 +74,7 @@ impl Rig {
         let folder = tempfile::Builder::new()
             .prefix("redis-api-local-")
             .tempdir()
-            .map_err(Error::io("make a data folder"))?;
+            .map_err(Error::io("make a data folder where TMPDIR says"))?;
         let launcher = Launcher::start(program.clone(), folder.path())?;
         let parts = Parts::create(options, folder.path(), program, server)?;
         let waiting = parts.all(options.rate)?.into();
