@@ -375,9 +375,8 @@ fn a_generator_that_falls_short_is_told_of_but_not_while_it_starts() {
         target_rate: 100.0,
         achieved_rate,
         window_seconds,
-        workers_capped: false,
-        restarts: 0,
         silent_seconds,
+        ..Generator::default()
     };
     bots.tell(1, Act::Answer(bots::json(generator(0.0, 0.0, None), &[])));
     let api = start(aggregator().args(["--vegeta-servers", &list(&bots, &[1])]));

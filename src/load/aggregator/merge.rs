@@ -3,6 +3,12 @@
 //! Counts are added up and percentiles taken from the sum of all histograms, so that the merged
 //! window is the one that a single bot would have measured. Rates add up, the worst of everything
 //! else counts.
+//!
+//! The times of all bots are moved to one clock, the first one's, by the ends of their windows: bots
+//! that are asked at the same moment have windows that end at the same moment, whatever their clocks
+//! say. So the merged window is as long as theirs are, also with clocks that are hours apart, with
+//! bots of different time-outs, or when a second begins between two questions. With equal clocks and
+//! ends nothing moves.
 
 use std::time::{Duration, Instant};
 
@@ -90,8 +96,16 @@ impl Merge {
     pub fn add(&mut self, report: &Report, signs: Signs) {
         let Report { generator, tally } = report;
         self.bots += 1;
-        self.tally.add(tally);
         let sum = &mut self.generator;
+        let is_first = self.tally.requests == 0;
+        if is_first && (tally.requests > 0 || sum.window_end_ms == 0) {
+            sum.window_end_ms = generator.window_end_ms;
+        }
+        let behind_ns = match (sum.window_end_ms, generator.window_end_ms) {
+            (0, _) | (_, 0) => 0,
+            (ours, its) => ns_between(its, ours),
+        };
+        self.tally.add_moved(tally, behind_ns);
         sum.target_rate += generator.target_rate;
         sum.achieved_rate += generator.achieved_rate;
         sum.window_seconds = sum.window_seconds.max(generator.window_seconds);
@@ -164,6 +178,13 @@ impl Merge {
     }
 }
 
+/// From one time to another, both in ms.
+fn ns_between(from_ms: u64, to_ms: u64) -> i64 {
+    let ms = i128::from(to_ms) - i128::from(from_ms);
+    // Two that are centuries apart are no clocks.
+    (ms * 1_000_000).try_into().unwrap_or(0)
+}
+
 /// A rate without its fraction: `12,345`.
 fn thousands(rate: f64) -> String {
     let digits = format!("{rate:.0}");
@@ -223,6 +244,7 @@ mod tests {
             target_rate: 1_500.0,
             achieved_rate: 1_499.5,
             window_seconds: 10.0,
+            window_end_ms: 0,
             workers_capped: true,
             restarts: 3,
             silent_seconds: Some(1.5),

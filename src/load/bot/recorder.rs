@@ -7,6 +7,7 @@
 //! which was then sent too late, with a latency that leaves out its wait. (Not 100 %: a worker
 //! that hands in its result is not in flight.)
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -139,8 +140,8 @@ impl Recorder {
 
     /// The window as of `now_ns`.
     pub fn answer(&self, now_ns: u64) -> Answer {
-        let (tally, seconds) = self.seconds.window(now_ns);
-        let generator = self.generator(tally.requests, seconds, now_ns);
+        let (tally, span) = self.seconds.window(now_ns);
+        let generator = self.generator(tally.requests, &span, now_ns);
         Answer {
             window: Window::new(&tally, generator),
             lag_seconds: self.lag().map(|lag| lag.as_secs_f64()),
@@ -150,13 +151,14 @@ impl Recorder {
 
     /// Everything since the start, in Prometheus' text format.
     pub fn metrics(&self, now_ns: u64) -> String {
-        let (tally, seconds) = self.seconds.window(now_ns);
-        let generator = self.generator(tally.requests, seconds, now_ns);
+        let (tally, span) = self.seconds.window(now_ns);
+        let generator = self.generator(tally.requests, &span, now_ns);
         let lag = self.lag().map(|lag| lag.as_secs_f64());
         self.totals.text(&generator, lag)
     }
 
-    fn generator(&self, requests: u64, seconds: u64, now_ns: u64) -> Generator {
+    fn generator(&self, requests: u64, span: &Range<u64>, now_ns: u64) -> Generator {
+        let seconds = span.end - span.start;
         let max = self.settings.max_workers;
         let busy = self.seconds.most_in_flight(now_ns);
         let silent = |last| Duration::from_nanos(now_ns.saturating_sub(last)).as_secs_f64();
@@ -167,6 +169,7 @@ impl Recorder {
                 seconds => requests as f64 / seconds as f64,
             },
             window_seconds: seconds as f64,
+            window_end_ms: span.end.saturating_mul(1_000),
             workers_capped: busy >= max - max / 100,
             restarts: self.restarts,
             silent_seconds: self.last_result_ns.map(silent),
@@ -225,6 +228,7 @@ mod tests {
             target_rate: 3.0,
             achieved_rate: 1.5,
             window_seconds: 2.0,
+            window_end_ms: start / MS + 2_000,
             workers_capped: false,
             restarts: 0,
             silent_seconds: Some(2.729),

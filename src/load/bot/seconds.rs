@@ -81,14 +81,14 @@ impl Seconds {
         Place::Counted
     }
 
-    /// What was sent in the window, and over how many seconds that is.
-    pub fn window(&self, now_ns: u64) -> (Tally, u64) {
+    /// What was sent in the window, and the seconds since 1970 that it covers.
+    pub fn window(&self, now_ns: u64) -> (Tally, Range<u64>) {
         let span = self.span(now_ns);
         let mut tally = Tally::default();
         for second in self.tallies.range(span.clone()) {
             tally.add(second.1);
         }
-        (tally, span.end - span.start)
+        (tally, span)
     }
 
     /// The most requests in flight at a look within the window.
@@ -173,16 +173,16 @@ mod tests {
             assert_eq!(seconds.record(&sample(sent, latency), now), Place::Counted);
         }
         let requests = |now_ns| {
-            let (tally, length) = seconds.window(now_ns);
-            (tally.requests, length)
+            let (tally, span) = seconds.window(now_ns);
+            (tally.requests, span)
         };
-        assert_eq!(requests(102 * S + 999 * MS), (0, 0));
-        assert_eq!(requests(103 * S), (1, 1));
-        assert_eq!(requests(104 * S), (2, 2));
-        assert_eq!(requests(105 * S), (3, 3));
+        assert_eq!(requests(102 * S + 999 * MS), (0, 100..100));
+        assert_eq!(requests(103 * S), (1, 100..101));
+        assert_eq!(requests(104 * S), (2, 100..102));
+        assert_eq!(requests(105 * S), (3, 100..103));
         // It goes on, also when nothing comes any more.
-        assert_eq!(requests(106 * S), (2, 3));
-        assert_eq!(requests(108 * S), (0, 3));
+        assert_eq!(requests(106 * S), (2, 101..104));
+        assert_eq!(requests(108 * S), (0, 103..106));
     }
 
     #[test]
@@ -190,8 +190,8 @@ mod tests {
         let mut seconds = seconds();
         let _ = seconds.record(&sample(99 * S + 800 * MS, MS), 99 * S + 801 * MS);
         let _ = seconds.record(&sample(100 * S, MS), 100 * S + MS);
-        let (tally, length) = seconds.window(103 * S);
-        assert_eq!((tally.requests, length), (1, 1));
+        let (tally, span) = seconds.window(103 * S);
+        assert_eq!((tally.requests, span), (1, 100..101));
     }
 
     #[test]
