@@ -153,6 +153,10 @@ pub struct Generator {
     pub target_rate: f64,
     /// Requests a second that were sent, over the window's wall time.
     pub achieved_rate: f64,
+    /// Requests a second that were missing in the seconds in which they were due, made up for later
+    /// or not. One in each second is let pass: it may be due where two seconds meet.
+    #[serde(default)]
+    pub behind_rate: f64,
     /// The wall time that the window covers, in seconds; less than asked for just after a start.
     pub window_seconds: f64,
     /// When the window ends, in ms since 1970 by the clock of this generator: what was sent then or

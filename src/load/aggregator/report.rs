@@ -82,6 +82,7 @@ fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
     let figures = [
         ("target_rate", generator.target_rate),
         ("achieved_rate", generator.achieved_rate),
+        ("behind_rate", generator.behind_rate),
         ("window_seconds", generator.window_seconds),
         ("silent_seconds", generator.silent_seconds.unwrap_or(0.0)),
     ];
@@ -234,6 +235,7 @@ mod tests {
         check("target_rate", json!(-1.0), "target_rate is -1");
         check("achieved_rate", json!(1e300), "achieved_rate is");
         check("achieved_rate", json!(null), "no window");
+        check("behind_rate", json!(-1.0), "behind_rate is -1");
         check("window_seconds", json!(-0.5), "window_seconds is -0.5");
         check("silent_seconds", json!(-1), "silent_seconds is -1");
         check("earliest", json!("2026-01-01T00:00:00Z"), "in this order");

@@ -158,17 +158,19 @@ impl Recorder {
     }
 
     fn generator(&self, requests: u64, span: &Range<u64>, now_ns: u64) -> Generator {
-        let seconds = span.end - span.start;
+        let a_second = |amount: f64| match span.end - span.start {
+            0 => 0.0,
+            seconds => amount / seconds as f64,
+        };
+        let target_rate = self.settings.target_rate;
         let max = self.settings.max_workers;
         let busy = self.seconds.most_in_flight(now_ns);
         let silent = |last| Duration::from_nanos(now_ns.saturating_sub(last)).as_secs_f64();
         Generator {
-            target_rate: self.settings.target_rate,
-            achieved_rate: match seconds {
-                0 => 0.0,
-                seconds => requests as f64 / seconds as f64,
-            },
-            window_seconds: seconds as f64,
+            target_rate,
+            achieved_rate: a_second(requests as f64),
+            behind_rate: a_second(self.seconds.behind(now_ns, target_rate)),
+            window_seconds: (span.end - span.start) as f64,
             window_end_ms: span.end.saturating_mul(1_000),
             workers_capped: busy >= max - max / 100,
             restarts: self.restarts,
@@ -227,6 +229,8 @@ mod tests {
         let expected = Generator {
             target_rate: 3.0,
             achieved_rate: 1.5,
+            // One in the second second of the two, where two of three at least should be.
+            behind_rate: 0.5,
             window_seconds: 2.0,
             window_end_ms: start / MS + 2_000,
             workers_capped: false,

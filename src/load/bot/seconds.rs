@@ -91,6 +91,16 @@ impl Seconds {
         (tally, span)
     }
 
+    /// How many requests were missing in their seconds of the window, where `rate` are due in each.
+    ///
+    /// A generator that stands still and makes up for it has sent all of them in the end, in bursts
+    /// that nobody asked for and with latencies that leave out how late they were.
+    pub fn behind(&self, now_ns: u64, rate: f64) -> f64 {
+        let sent = |second| self.tallies.get(&second).map_or(0, |tally| tally.requests);
+        let missing = |second| (rate - 1.0 - sent(second) as f64).max(0.0);
+        self.span(now_ns).map(missing).sum()
+    }
+
     /// The most requests in flight at a look within the window.
     pub fn most_in_flight(&self, now_ns: u64) -> u64 {
         let span = self.span(now_ns);
@@ -228,6 +238,26 @@ mod tests {
             seconds.changes.len()
         );
         assert_eq!(seconds.in_flight, 0);
+    }
+
+    #[test]
+    fn what_is_made_up_for_was_missing_all_the_same() {
+        let check = |counts: [u64; 3], expected: f64| {
+            let mut seconds = seconds();
+            for (second, count) in (100..).zip(counts) {
+                for n in 0..count {
+                    let sent = second * S + n * MS;
+                    let _ = seconds.record(&sample(sent, MS), sent + MS);
+                }
+            }
+            assert_eq!(seconds.behind(105 * S, 10.0), expected, "{counts:?}");
+        };
+        check([10, 10, 10], 0.0);
+        check([9, 11, 10], 0.0);
+        check([8, 11, 11], 1.0);
+        check([0, 20, 10], 9.0);
+        check([0, 0, 30], 18.0);
+        check([0, 0, 0], 27.0);
     }
 
     #[test]
