@@ -15,6 +15,7 @@ use super::screen::Screen;
 use super::turn::Turn;
 use super::usage::{self, Usage};
 use super::{API, Error, Options, examine, redis};
+use crate::guarded;
 
 /// Everything that runs. Dropping it kills what is left and removes the data folder;
 /// [`Rig::stop`] does it in order.
@@ -97,7 +98,7 @@ impl Rig {
         if let Err(Error::Slow { name, .. }) = &outcome
             && name == API
             // It runs and can't read: what it misses is on the way to the servers.
-            && let Some(said) = examine::report(&program, &args).await
+            && let Some(said) = examine::report(guarded::command(&program).into(), &args).await
         {
             self.screen
                 .say(format_args!("redis-api check says of it:\n{said}"));
