@@ -14,7 +14,7 @@ use super::places::reachable;
 use super::screen::Screen;
 use super::turn::Turn;
 use super::usage::{self, Usage};
-use super::{API, Error, Options, examine, redis};
+use super::{API, Error, Options, examine, program, redis};
 use crate::guarded;
 
 /// Everything that runs. Dropping it kills what is left and removes the data folder;
@@ -49,6 +49,7 @@ impl Rig {
     /// # Cancel safety
     /// Dropping the future ends what was started.
     pub async fn start(options: &Options) -> Result<Rig, Error> {
+        Rig::find_programs(options)?;
         let _until_all_listen = Turn::take().await;
         let mut rig = Rig::prepare(options, Screen::new())?;
         loop {
@@ -60,6 +61,18 @@ impl Rig {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Sees whether the programs are there: what is missing is told before any [`Turn`] is waited
+    /// for.
+    pub(super) fn find_programs(options: &Options) -> Result<(), Error> {
+        if options.target_url.is_none() {
+            redis::find_server(options.redis_server.as_deref())?;
+        }
+        match &options.vegeta {
+            Some(name) if program::find(name).is_none() => Err(Error::NoVegeta(name.to_owned())),
+            _ => Ok(()),
         }
     }
 
