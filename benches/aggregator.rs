@@ -87,9 +87,8 @@ fn window(bot: u16) -> Bytes {
         target_rate: 1_000.0,
         achieved_rate: 1_000.0,
         window_seconds: 10.0,
-        workers_capped: false,
-        restarts: 0,
         silent_seconds: Some(0.01),
+        ..Generator::default()
     };
     let window = Window::new(&tally, generator);
     serde_json::to_vec(&window)

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use redis_api::load::aggregator::{Merge, Report, Signs};
 use redis_api::load::board::Summary;
 use redis_api::load::window::{Generator, Sample, Tally, Window};
+use time::Duration;
 
 /// One request, and the bot that sent it.
 #[derive(Clone, Debug)]
@@ -68,13 +69,18 @@ fn tally<'a>(requests: impl Iterator<Item = &'a Request>) -> Tally {
 fn generator() -> Generator {
     Generator {
         window_seconds: 10.0,
+        window_end_ms: 1_700_000_010_000,
         ..Generator::default()
     }
 }
 
 /// As it goes over the network.
 fn over_json(tally: &Tally) -> Report {
-    let window = Window::new(tally, generator());
+    report(tally, generator())
+}
+
+fn report(tally: &Tally, generator: Generator) -> Report {
+    let window = Window::new(tally, generator);
     let json = serde_json::to_vec(&window).expect("a window is JSON");
     Report::read(&json).expect("a bot's window is a report")
 }
@@ -102,6 +108,40 @@ proptest! {
         prop_assert_eq!(&summary.window, &Window::new(&one, generator()));
         // Nothing is lost on the way to the next aggregator either.
         prop_assert_eq!(summary.window.tally(), Ok(one));
+    }
+
+    /// Whatever the clocks of the bots say: only the times are those of one of them.
+    #[test]
+    fn clocks_that_differ_change_no_figure(
+        requests in requests(),
+        ahead_ms in vec(-100_000_000..100_000_000i64, 8),
+    ) {
+        let skewed = |bot: usize| {
+            let mut own: Vec<Request> = requests.clone();
+            own.retain(|request| request.bot == bot);
+            let ahead_ms = ahead_ms[bot];
+            for request in &mut own {
+                request.sent_ns = request.sent_ns.saturating_add_signed(ahead_ms * 1_000_000);
+            }
+            let mut generator = generator();
+            generator.window_end_ms = generator.window_end_ms.saturating_add_signed(ahead_ms);
+            report(&tally(own.iter()), generator)
+        };
+        let merged = merged(&(0..8).map(skewed).collect::<Vec<_>>()).window;
+        let one = Window::new(&tally(requests.iter()), generator());
+        let first = requests.iter().map(|request| request.bot).min().unwrap_or(0);
+        let ahead = Duration::milliseconds(ahead_ms[first]);
+        if one.requests > 0 {
+            prop_assert_eq!(merged.earliest, one.earliest + ahead);
+        }
+        let expected = Window {
+            earliest: merged.earliest,
+            latest: merged.latest,
+            end: merged.end,
+            generator: merged.generator.clone(),
+            ..one
+        };
+        prop_assert_eq!(merged, expected);
     }
 
     /// Against sorting: the merged percentile is that of all latencies, to three digits.

@@ -31,8 +31,8 @@ pub(super) const AGGREGATOR: Group = Group {
             "NAME:PORT",
             None,
             "A name whose addresses are the load bots: that of a headless Service",
-            "Looked up each second, so that bots come and go by scaling alone. All A and AAAA \
-             records count, each as one bot: the Service should have one address family.",
+            "Looked up each second, so that bots come and go by scaling alone. Each of its IPv4 \
+             addresses is a bot; where it has none, each of its IPv6 ones.",
         ),
         flag(
             "api-url",

@@ -88,6 +88,11 @@ impl Tally {
 
     /// Counts all that `other` has counted.
     pub fn add(&mut self, other: &Tally) {
+        self.add_moved(other, 0);
+    }
+
+    /// Counts all that `other` has counted by a clock that is so many ns behind.
+    pub fn add_moved(&mut self, other: &Tally, behind_ns: i64) {
         if other.requests == 0 {
             return;
         }
@@ -95,9 +100,9 @@ impl Tally {
         self.span(
             other.latency_min_ns,
             other.latency_max_ns,
-            other.earliest_ns,
-            other.latest_ns,
-            other.end_ns,
+            other.earliest_ns.saturating_add_signed(behind_ns),
+            other.latest_ns.saturating_add_signed(behind_ns),
+            other.end_ns.saturating_add_signed(behind_ns),
         );
         self.requests = self.requests.saturating_add(other.requests);
         self.latency_total_ns = self.latency_total_ns.saturating_add(other.latency_total_ns);
@@ -148,8 +153,16 @@ pub struct Generator {
     pub target_rate: f64,
     /// Requests a second that were sent, over the window's wall time.
     pub achieved_rate: f64,
+    /// Requests a second that were missing in the seconds in which they were due, made up for later
+    /// or not. One in each second is let pass: it may be due where two seconds meet.
+    #[serde(default)]
+    pub behind_rate: f64,
     /// The wall time that the window covers, in seconds; less than asked for just after a start.
     pub window_seconds: f64,
+    /// When the window ends, in ms since 1970 by the clock of this generator: what was sent then or
+    /// later is not in it. 0: not told.
+    #[serde(default)]
+    pub window_end_ms: u64,
     /// All workers were busy at some time: latencies leave out the time spent waiting for one.
     pub workers_capped: bool,
     /// How often vegeta had to be started again.
@@ -176,7 +189,8 @@ pub struct Window {
     /// The last end of a response.
     #[serde(with = "time::serde::rfc3339")]
     pub end: OffsetDateTime,
-    /// From the first send to the last.
+    /// From the first send to the last. Of many bots: each one's sends as they lie in its window,
+    /// so that clocks that differ don't matter.
     pub duration: u64,
     /// From the last send to the last end.
     pub wait: u64,

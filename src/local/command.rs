@@ -4,10 +4,11 @@ use std::env;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::meter::Meter;
 use super::rig::Rig;
@@ -16,6 +17,9 @@ use super::table;
 use super::turn::Turn;
 use super::usage::Process;
 use super::{AGGREGATOR, API, BOT, Error, MASTER, Options, REPLICA, Topology, UPDATER};
+
+/// So long nobody wonders why nothing happens.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Without a terminal the processes are told every so many seconds, the load each second.
 const PROCESS_LINES: u64 = 10;
@@ -40,8 +44,9 @@ pub fn run(options: Options) -> Result<(), Error> {
 /// Starts the children in order, waits for the end, and stops them all.
 async fn live(options: &Options, screen: &Screen) -> Result<(), Error> {
     let mut stop = StopSignals::new().map_err(Error::io("listen for signals"))?;
+    Rig::find_programs(options)?;
     let turn = tokio::select! {
-        turn = Turn::take() => turn,
+        turn = take_turn(screen) => turn,
         () = stop.next() => return Ok(()),
     };
     let mut rig = Rig::prepare(options, screen.clone())?;
@@ -57,6 +62,18 @@ async fn live(options: &Options, screen: &Screen) -> Result<(), Error> {
         () = stop.next() => {}
     }
     outcome.and(rig.close())
+}
+
+/// Waits for our turn, and says so where it takes longer than a moment.
+async fn take_turn(screen: &Screen) -> Turn {
+    let mut turn = pin!(Turn::take());
+    if let Ok(turn) = timeout(MOMENT, turn.as_mut()).await {
+        return turn;
+    }
+    screen.say(format_args!(
+        "Another rig is starting on this machine: waiting for it."
+    ));
+    turn.await
 }
 
 /// Ends only by a failure.

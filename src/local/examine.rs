@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,10 +13,9 @@ use super::launcher::KEPT_VARIABLES;
 /// The check ends by itself before that.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs `check` of `program` with the arguments that `serve` got; `None` if it says nothing. Its
-/// report is all that matters: that something fails is known.
-pub(super) async fn report(program: &Path, serve: &[OsString]) -> Option<String> {
-    let mut command = Command::new(program);
+/// Runs `check` of our own binary, which is what `command` starts, with the arguments that `serve`
+/// got; `None` if it says nothing. Its report is all that matters: that something fails is known.
+pub(super) async fn report(mut command: Command, serve: &[OsString]) -> Option<String> {
     command.arg("check").args(serve.get(1..)?).env_clear();
     let kept = KEPT_VARIABLES.iter();
     command.envs(kept.filter_map(|name| Some((name, env::var_os(name)?))));
@@ -37,11 +35,15 @@ mod tests {
     #[tokio::test]
     async fn check_gets_the_arguments_of_serve() {
         let args = |args: &[&str]| args.iter().map(OsString::from).collect::<Vec<_>>();
-        let said = report(Path::new("/bin/echo"), &args(&["serve", "--pin", "--x=y"])).await;
+        let said = report(
+            Command::new("/bin/echo"),
+            &args(&["serve", "--pin", "--x=y"]),
+        )
+        .await;
         assert_eq!(said.as_deref(), Some("check --pin --x=y"));
-        let silent = report(Path::new("/bin/false"), &args(&["serve"])).await;
+        let silent = report(Command::new("/bin/false"), &args(&["serve"])).await;
         assert_eq!(silent, None);
-        let missing = report(Path::new("/nowhere/api"), &args(&["serve"])).await;
+        let missing = report(Command::new("/nowhere/api"), &args(&["serve"])).await;
         assert_eq!(missing, None);
     }
 }

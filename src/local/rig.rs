@@ -14,7 +14,8 @@ use super::places::reachable;
 use super::screen::Screen;
 use super::turn::Turn;
 use super::usage::{self, Process, Usage};
-use super::{API, Error, Options, examine, redis};
+use super::{API, Error, Options, examine, program, redis};
+use crate::guarded;
 
 /// Everything that runs. Dropping it kills what is left and removes the data folder;
 /// [`Rig::stop`] does it in order.
@@ -41,6 +42,7 @@ impl Rig {
     /// # Cancel safety
     /// Dropping the future ends what was started.
     pub async fn start(options: &Options) -> Result<Rig, Error> {
+        Rig::find_programs(options)?;
         let _until_all_listen = Turn::take().await;
         let mut rig = Rig::prepare(options, Screen::new())?;
         loop {
@@ -52,6 +54,18 @@ impl Rig {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Sees whether the programs are there: what is missing is told before any [`Turn`] is waited
+    /// for.
+    pub(super) fn find_programs(options: &Options) -> Result<(), Error> {
+        if options.target_url.is_none() {
+            redis::find_server(options.redis_server.as_deref())?;
+        }
+        match &options.vegeta {
+            Some(name) if program::find(name).is_none() => Err(Error::NoVegeta(name.to_owned())),
+            _ => Ok(()),
         }
     }
 
@@ -67,7 +81,7 @@ impl Rig {
         let folder = tempfile::Builder::new()
             .prefix("redis-api-local-")
             .tempdir()
-            .map_err(Error::io("make a data folder"))?;
+            .map_err(Error::io("make a data folder where TMPDIR says"))?;
         let launcher = Launcher::start(program.clone(), folder.path())?;
         let parts = Parts::create(options, folder.path(), program, server)?;
         let waiting = parts.all(options.rate)?.into();
@@ -90,7 +104,7 @@ impl Rig {
         if let Err(Error::Slow { name, .. }) = &outcome
             && name == API
             // It runs and can't read: what it misses is on the way to the servers.
-            && let Some(said) = examine::report(&program, &args).await
+            && let Some(said) = examine::report(guarded::command(&program).into(), &args).await
         {
             self.screen
                 .say(format_args!("redis-api check says of it:\n{said}"));

@@ -47,7 +47,12 @@ pub enum Why {
     /// Too few answers were good.
     Success { success: f64 },
     /// The p99 was above the limit.
-    Latency { p99_us: f64, limit_us: f64 },
+    Latency {
+        p99_us: f64,
+        limit_us: f64,
+        /// The generator stood still for a time and made up for it, in bursts that may be why.
+        is_uneven: bool,
+    },
 }
 
 impl Knee {
@@ -89,7 +94,11 @@ impl Why {
             return Some(Why::Success { success });
         }
         let p99_us = step.p99_us;
-        (p99_us > limit_us).then_some(Why::Latency { p99_us, limit_us })
+        (p99_us > limit_us).then_some(Why::Latency {
+            p99_us,
+            limit_us,
+            is_uneven: step.generator_limited && !step.workers_capped,
+        })
     }
 }
 
@@ -146,12 +155,18 @@ impl fmt::Display for Why {
                 let percent = percent(*success);
                 write!(f, "only {percent:.2} % of the answers were good")
             }
-            Why::Latency { p99_us, limit_us } => write!(
-                f,
-                "the p99 was {:.1} ms, above {:.1} ms",
-                p99_us / 1e3,
-                limit_us / 1e3
-            ),
+            Why::Latency {
+                p99_us,
+                limit_us,
+                is_uneven,
+            } => {
+                let (p99_ms, limit_ms) = (p99_us / 1e3, limit_us / 1e3);
+                write!(f, "the p99 was {p99_ms:.1} ms, above {limit_ms:.1} ms")?;
+                match is_uneven {
+                    true => f.write_str(", but the generator fell behind: hold it again"),
+                    false => Ok(()),
+                }
+            }
         }
     }
 }
@@ -263,6 +278,11 @@ mod tests {
             &|step| (step.achieved_rate, step.workers_capped) = (1_500.0, true),
             "knee at 1,000/s: at 2,000/s all workers of the generator waited for the API, only \
              1,500/s were sent",
+        );
+        check(
+            &|step| (step.p99_us, step.generator_limited) = (11e3, true),
+            "knee at 1,000/s: at 2,000/s the p99 was 11.0 ms, above 10.0 ms, but the generator fell \
+             behind: hold it again",
         );
         check(
             &|step| {

@@ -16,6 +16,8 @@ pub(super) struct Output {
     svg: PathBuf,
     /// The file of rows was not there before.
     is_new: bool,
+    /// So many bytes of the file are ours; 0: what is in it is of another ramp.
+    written: usize,
     steps: Vec<Step>,
 }
 
@@ -33,11 +35,13 @@ impl Output {
             csv,
             svg: folder.join("ramp.svg"),
             is_new,
+            written: 0,
             steps: Vec::new(),
         })
     }
 
-    /// Adds a row, to the file too: whatever comes after it, it is kept.
+    /// Adds a row, to the file too: whatever comes after it, it is kept. Nothing that is in the file
+    /// is written again, which on a full disk would cost the rows before.
     pub fn add(&mut self, step: Step) -> Result<(), Error> {
         if self.steps.is_empty() {
             say(format_args!("{HEADINGS}"));
@@ -45,7 +49,16 @@ impl Output {
         say(format_args!("{}", Row(&step)));
         self.steps.push(step);
         let rows = step::to_csv(&self.steps).map_err(Error::Csv)?;
-        fs::write(&self.csv, rows).map_err(failed(&self.csv))
+        let added = rows.get(self.written..).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        match self.written {
+            0 => options.write(true).create(true).truncate(true),
+            _ => options.append(true),
+        };
+        let mut file = options.open(&self.csv).map_err(failed(&self.csv))?;
+        file.write_all(added).map_err(failed(&self.csv))?;
+        self.written = rows.len();
+        Ok(())
     }
 
     /// Draws the chart, and says where everything is.
@@ -170,6 +183,25 @@ mod tests {
         output.finish(&about).unwrap();
         let svg = fs::read_to_string(below.join("ramp.svg")).unwrap();
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn a_row_is_added_to_what_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("ramp.csv");
+        fs::write(&csv, "of last week\n".repeat(100)).unwrap();
+        let mut output = Output::create(folder.path()).unwrap();
+        output.add(step()).unwrap();
+        let first = fs::read_to_string(&csv).unwrap();
+        assert!(!first.contains("last week"), "{first}");
+        // Of the same length, so that it would be written again as it was.
+        let first = first.replace("late", "LATE");
+        fs::write(&csv, &first).unwrap();
+        output.add(step()).unwrap();
+        let both = fs::read_to_string(&csv).unwrap();
+        let second = both.strip_prefix(&first).unwrap();
+        assert_eq!(second.lines().count(), 1, "{second}");
+        assert!(second.starts_with("12000.0,"), "{second}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::load::board::GENERATOR_SHARE;
+use crate::load::board::{GENERATOR_EXCESS, GENERATOR_SHARE};
 use crate::load::window::Window;
 
 /// A row of `ramp.csv`; the names of its members are the columns. Empty: not known.
@@ -71,7 +71,11 @@ impl Step {
             .iter()
             .map(|(kind, count)| format!("{count} x {kind}"))
             .collect();
-        let is_short = generator.achieved_rate < GENERATOR_SHARE * generator.target_rate;
+        let target = generator.target_rate;
+        let is_short = generator.achieved_rate < GENERATOR_SHARE * target;
+        // It stood still before the window, or in it, and made up for that.
+        let is_uneven = generator.achieved_rate > (GENERATOR_EXCESS * target).max(target + 1.0)
+            || generator.behind_rate > (1.0 - GENERATOR_SHARE) * target;
         Step {
             target_rate: generator.target_rate,
             achieved_rate: rounded(generator.achieved_rate, 1),
@@ -85,7 +89,7 @@ impl Step {
             replica_cpu_us_per_request: replica.and_then(Cpu::us_per_request),
             api_millicores: api.and_then(Cpu::millicores),
             replica_millicores: replica.and_then(Cpu::millicores),
-            generator_limited: is_short || generator.workers_capped,
+            generator_limited: is_short || is_uneven || generator.workers_capped,
             workers_capped: generator.workers_capped,
             requests: window.requests,
             errors: kinds.iter().map(|(_, count)| count).sum(),
@@ -170,14 +174,23 @@ mod tests {
 
     #[test]
     fn load_that_was_not_what_was_asked_for() {
-        let check = |achieved, capped, expected| {
-            let step = Step::new(&window(1000.0, achieved, capped), None, None);
-            assert_eq!(step.generator_limited, expected, "{achieved} {capped}");
+        let check = |achieved, behind, capped, expected| {
+            let mut window = window(1000.0, achieved, capped);
+            window.generator.behind_rate = behind;
+            let step = Step::new(&window, None, None);
+            assert_eq!(
+                step.generator_limited, expected,
+                "{achieved} {behind} {capped}"
+            );
         };
-        check(1000.0, false, false);
-        check(980.0, false, false);
-        check(979.0, false, true);
-        check(1000.0, true, true);
+        check(1000.0, 0.0, false, false);
+        check(980.0, 0.0, false, false);
+        check(979.0, 0.0, false, true);
+        check(1020.0, 0.0, false, false);
+        check(1021.0, 0.0, false, true);
+        check(1000.0, 20.0, false, false);
+        check(1000.0, 21.0, false, true);
+        check(1000.0, 0.0, true, true);
     }
 
     #[test]

@@ -375,9 +375,8 @@ fn a_generator_that_falls_short_is_told_of_but_not_while_it_starts() {
         target_rate: 100.0,
         achieved_rate,
         window_seconds,
-        workers_capped: false,
-        restarts: 0,
         silent_seconds,
+        ..Generator::default()
     };
     bots.tell(1, Act::Answer(bots::json(generator(0.0, 0.0, None), &[])));
     let api = start(aggregator().args(["--vegeta-servers", &list(&bots, &[1])]));
@@ -494,6 +493,28 @@ fn an_ipv6_address_is_an_address() {
     assert_eq!(board["bots"][0]["address"], json!(format!("[::1]:{port}")));
     let trouble = board["bots"][0]["trouble"].to_string();
     assert!(trouble.contains("no window"), "{trouble}");
+}
+
+/// A dual-stack Service names each pod twice. Asked by both, a bot would count twice.
+#[test]
+fn a_bot_with_addresses_of_both_families_is_one_bot() {
+    let bots = Bots::start();
+    for number in [1, 2] {
+        bots.tell(number, Act::Answer(window(10.0, &[(100, 1, 200)])));
+    }
+    let local = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+    let all = vec![ip(1), ip(2), local];
+    let dns = Dns::start(Records::Of(all.clone()));
+    let api = start(by_name(&dns, &bots));
+    let board = wait_board(&api, "two bots", |board| alive(board) == 2);
+    assert_eq!(states(&board).len(), 2, "{board}");
+
+    // One that was named by its other address for a moment would stay as long as it answers.
+    dns.say(Records::OfWithoutV4(all));
+    let board = wait_board(&api, "a failure is told", |board| {
+        board["troubles"].to_string().contains("can't be looked up")
+    });
+    assert_eq!(states(&board).len(), 2, "{board}");
 }
 
 #[test]

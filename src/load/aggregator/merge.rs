@@ -3,6 +3,12 @@
 //! Counts are added up and percentiles taken from the sum of all histograms, so that the merged
 //! window is the one that a single bot would have measured. Rates add up, the worst of everything
 //! else counts.
+//!
+//! The times of all bots are moved to one clock, the first one's, by the ends of their windows: bots
+//! that are asked at the same moment have windows that end at the same moment, whatever their clocks
+//! say. So the merged window is as long as theirs are, also with clocks that are hours apart, with
+//! bots of different time-outs, or when a second begins between two questions. With equal clocks and
+//! ends nothing moves.
 
 use std::time::{Duration, Instant};
 
@@ -80,6 +86,7 @@ pub struct Merge {
     /// Rates of the bots that have settled.
     target: f64,
     achieved: f64,
+    behind: f64,
     capped: usize,
     silent: usize,
     restarted: usize,
@@ -90,10 +97,19 @@ impl Merge {
     pub fn add(&mut self, report: &Report, signs: Signs) {
         let Report { generator, tally } = report;
         self.bots += 1;
-        self.tally.add(tally);
         let sum = &mut self.generator;
+        let is_first = self.tally.requests == 0;
+        if is_first && (tally.requests > 0 || sum.window_end_ms == 0) {
+            sum.window_end_ms = generator.window_end_ms;
+        }
+        let behind_ns = match (sum.window_end_ms, generator.window_end_ms) {
+            (0, _) | (_, 0) => 0,
+            (ours, its) => ns_between(its, ours),
+        };
+        self.tally.add_moved(tally, behind_ns);
         sum.target_rate += generator.target_rate;
         sum.achieved_rate += generator.achieved_rate;
+        sum.behind_rate += generator.behind_rate;
         sum.window_seconds = sum.window_seconds.max(generator.window_seconds);
         sum.workers_capped |= generator.workers_capped;
         sum.restarts = sum.restarts.saturating_add(generator.restarts);
@@ -104,6 +120,7 @@ impl Merge {
         if signs.settled {
             self.target += generator.target_rate;
             self.achieved += generator.achieved_rate;
+            self.behind += generator.behind_rate;
         }
         self.capped += usize::from(generator.workers_capped);
         let silent = generator
@@ -125,24 +142,7 @@ impl Merge {
 
     /// Why the load was not what was asked for, in sentences.
     fn limits(&self) -> Vec<String> {
-        let mut limits = Vec::new();
-        if self.achieved < GENERATOR_SHARE * self.target {
-            limits.push(format!(
-                "{} of {} requests a second were sent: less than {} %",
-                thousands(self.achieved),
-                thousands(self.target),
-                GENERATOR_SHARE * 100.0
-            ));
-        }
-        // Few requests are soon some percent too many: the rate must be above by one a second at least.
-        if self.achieved > (GENERATOR_EXCESS * self.target).max(self.target + 1.0) {
-            limits.push(format!(
-                "{} of {} requests a second were sent: the generator made up for a time in which it \
-                 stood still, and latencies leave out how late that was",
-                thousands(self.achieved),
-                thousands(self.target),
-            ));
-        }
+        let mut limits: Vec<String> = self.rate_limit().into_iter().collect();
         let mut of_bots = |count: usize, what: &str| match count {
             0 => {}
             1 => limits.push(format!("1 bot: {what}")),
@@ -162,6 +162,50 @@ impl Merge {
         );
         limits
     }
+
+    /// What is wrong with the rate, if anything.
+    fn rate_limit(&self) -> Option<String> {
+        let Merge {
+            target,
+            achieved,
+            behind,
+            ..
+        } = *self;
+        // Few requests are soon some percent too many: the rate must be above by one a second at least.
+        let is_over = achieved > (GENERATOR_EXCESS * target).max(target + 1.0);
+        if achieved < GENERATOR_SHARE * target {
+            return Some(format!(
+                "{} of {} requests a second were sent: less than {} %",
+                thousands(achieved),
+                thousands(target),
+                GENERATOR_SHARE * 100.0
+            ));
+        }
+        if is_over {
+            return Some(format!(
+                "{} of {} requests a second were sent: the generator made up for a time in which it \
+                 stood still, and latencies leave out how late that was",
+                thousands(achieved),
+                thousands(target),
+            ));
+        }
+        // The hole and what was made up for it are both in the window: it only looks even.
+        (behind > (1.0 - GENERATOR_SHARE) * target).then(|| {
+            format!(
+                "{} of {} requests a second were sent late: the generator stood still and made up \
+                 for it, and latencies leave out how late they were",
+                thousands(behind),
+                thousands(target),
+            )
+        })
+    }
+}
+
+/// From one time to another, both in ms.
+fn ns_between(from_ms: u64, to_ms: u64) -> i64 {
+    let ms = i128::from(to_ms) - i128::from(from_ms);
+    // Two that are centuries apart are no clocks.
+    (ms * 1_000_000).try_into().unwrap_or(0)
 }
 
 /// A rate without its fraction: `12,345`.
@@ -211,8 +255,10 @@ mod tests {
     fn rates_add_up_and_the_worst_of_the_rest_counts() {
         let mut first = report(1_000.0, 999.5);
         first.generator.restarts = 2;
+        first.generator.behind_rate = 1.5;
         let mut second = report(500.0, 500.0);
         second.generator.restarts = 1;
+        second.generator.behind_rate = 0.5;
         second.generator.workers_capped = true;
         second.generator.window_seconds = 7.0;
         second.generator.silent_seconds = Some(1.5);
@@ -222,7 +268,9 @@ mod tests {
         let expected = Generator {
             target_rate: 1_500.0,
             achieved_rate: 1_499.5,
+            behind_rate: 2.0,
             window_seconds: 10.0,
+            window_end_ms: 0,
             workers_capped: true,
             restarts: 3,
             silent_seconds: Some(1.5),
@@ -254,6 +302,17 @@ mod tests {
         check(&[(over.clone(), SETTLED)], &["1,021 of 1,000 requests"]);
         check(&[(over, Signs::default())], &[]);
         check(&[(report(5.0, 5.5), SETTLED)], &[]);
+        let uneven = |behind_rate| {
+            let mut report = report(1_000.0, 1_000.0);
+            report.generator.behind_rate = behind_rate;
+            report
+        };
+        check(&[(uneven(20.0), SETTLED)], &[]);
+        check(
+            &[(uneven(21.0), SETTLED)],
+            &["21 of 1,000 requests a second were sent late"],
+        );
+        check(&[(uneven(500.0), Signs::default())], &[]);
         // What has not settled says nothing about the others either.
         let mut starting = report(1_000_000.0, 0.0);
         starting.generator.silent_seconds = None;

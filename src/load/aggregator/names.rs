@@ -5,7 +5,9 @@
 //! of a test's. It reads `/etc/resolv.conf` for servers and search domains, and `/etc/hosts`.
 //!
 //! Invariants: nothing is cached, since a cached answer is what this must not see; a lookup has an
-//! end; one that fails changes nothing but the trouble that is told.
+//! end; one that fails changes nothing but the trouble that is told. All addresses are of one
+//! family, IPv4 where there is any: a dual-stack Service names each pod once in either, and who is
+//! asked at both counts twice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +16,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -86,7 +91,7 @@ impl Names {
             });
             return Ok(answer);
         }
-        let resolver = resolver(self.server).map_err(|error| {
+        let resolver = Resolver::new(self.server).map_err(|error| {
             Error::Missing(format!(
                 "no name server is known to look {name} up: {error}; see /etc/resolv.conf, or give \
                  --dns-server"
@@ -97,7 +102,40 @@ impl Names {
     }
 }
 
-fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, hickory_resolver::net::NetError> {
+/// Finds the addresses of one family.
+struct Resolver {
+    v4: TokioResolver,
+    v6: TokioResolver,
+}
+
+impl Resolver {
+    fn new(server: Option<SocketAddr>) -> Result<Resolver, NetError> {
+        Ok(Resolver {
+            v4: resolver(server, LookupIpStrategy::Ipv4Only)?,
+            v6: resolver(server, LookupIpStrategy::Ipv6Only)?,
+        })
+    }
+
+    /// Those of IPv4, or those of IPv6 where it is certain that there are none. hickory's own
+    /// strategies take the second family also when the question for the first one has failed.
+    async fn addresses(&self, host: &str) -> Result<BTreeSet<IpAddr>, NetError> {
+        for resolver in [&self.v4, &self.v6] {
+            match resolver.lookup_ip(host).await {
+                Ok(found) if found.iter().next().is_some() => return Ok(found.iter().collect()),
+                Ok(_) => {}
+                // That there is none is an answer: all have been scaled away, or the name is wrong.
+                Err(error) if error.is_no_records_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(BTreeSet::new())
+    }
+}
+
+fn resolver(
+    server: Option<SocketAddr>,
+    strategy: LookupIpStrategy,
+) -> Result<TokioResolver, NetError> {
     let mut builder = match server {
         None => TokioResolver::builder_tokio()?,
         Some(server) => {
@@ -113,6 +151,7 @@ fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, hickory_resolve
     let ResolverOpts { ndots, .. } = *builder.options_mut();
     let mut options = ResolverOpts::default();
     options.ndots = ndots;
+    options.ip_strategy = strategy;
     options.timeout = QUERY_TIMEOUT;
     options.attempts = 1;
     options.cache_size = 0;
@@ -121,18 +160,14 @@ fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, hickory_resolve
     builder.build()
 }
 
-async fn look_up(resolver: TokioResolver, name: Name, answers: watch::Sender<Answer>) {
+async fn look_up(resolver: Resolver, name: Name, answers: watch::Sender<Answer>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_good = None;
     loop {
         ticks.tick().await;
-        let looked_up = match timeout(LOOKUP_TIMEOUT, resolver.lookup_ip(name.host.as_str())).await
-        {
-            Ok(Ok(found)) => Ok(found.iter().collect()),
-            // That there is none is an answer: all have been scaled away, or the name is wrong.
-            Ok(Err(error)) if error.is_no_records_found() => Ok(BTreeSet::new()),
-            Ok(Err(error)) => Err(error.to_string()),
+        let looked_up = match timeout(LOOKUP_TIMEOUT, resolver.addresses(&name.host)).await {
+            Ok(found) => found.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {LOOKUP_TIMEOUT:?}")),
         };
         let answer = next(

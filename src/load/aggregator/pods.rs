@@ -19,6 +19,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// that JSON can hold them.
 const FIGURE_MAX: f64 = 1e18;
 
+/// How names of the API's own metrics begin. Its address may be another program's by now, which has
+/// a CPU time as well.
+const OURS: &str = "redis_api_http_";
+
 /// A scrape comes a little late or early: as much more is kept.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -39,7 +43,7 @@ struct Point {
     at: Instant,
     requests: f64,
     cpu_seconds: f64,
-    /// From the first scrape on that has it.
+    /// From the first scrape on that has it, and anew after one that has not.
     redis_cpu_seconds: Option<f64>,
 }
 
@@ -121,10 +125,11 @@ impl Track {
             pod.api_cpu_us = rates.us_per_request(newest.cpu_seconds - oldest.cpu_seconds);
             pod.api_cores = rates.per_second(newest.cpu_seconds - oldest.cpu_seconds);
         }
-        let oldest = self
-            .points
-            .iter()
-            .find(|point| point.redis_cpu_seconds.is_some());
+        // What is said again after it was not counts anew: its sum from before is another one.
+        let said = self.points.iter().rev();
+        let oldest = said
+            .take_while(|point| point.redis_cpu_seconds.is_some())
+            .last();
         if let Some(oldest) = oldest
             && let (Some(then), Some(now)) = (oldest.redis_cpu_seconds, newest.redis_cpu_seconds)
         {
@@ -178,18 +183,24 @@ fn read(text: &[u8]) -> Result<Scrape, String> {
         ..Scrape::default()
     };
     let mut cpu = None;
+    let mut is_ours = false;
     for sample in samples(text) {
         let sample = sample.map_err(|line| {
             let start: String = line.chars().take(60).collect();
             format!("/metrics has a line that is no sample: {start:?}")
         })?;
+        is_ours |= sample.name.starts_with(OURS);
         let known = take(&mut scrape, &mut cpu, sample);
         if known && !(0.0..=FIGURE_MAX).contains(&sample.value) {
             return Err(format!("/metrics has {} of {}", sample.name, sample.value));
         }
     }
-    scrape.cpu_seconds =
-        cpu.ok_or("/metrics has no process_cpu_seconds_total: is this a pod of the API?")?;
+    if !is_ours {
+        return Err(format!(
+            "/metrics has no {OURS}…: is this a pod of the API?"
+        ));
+    }
+    scrape.cpu_seconds = cpu.ok_or("/metrics has no process_cpu_seconds_total")?;
     Ok(scrape)
 }
 
@@ -299,6 +310,26 @@ mod tests {
     }
 
     #[test]
+    fn cpu_of_redis_counts_anew_after_it_was_not_said() {
+        let mut texts = vec![
+            (0, text(0, 0.0, Some(500.0))),
+            (1, text(100, 0.0, Some(500.5))),
+            (2, text(200, 0.0, None)),
+        ];
+        texts.extend((3..=4).map(|second| {
+            let redis_cpu = 510.0 + 0.01 * f64::from(second);
+            (u64::from(second), text(100 * second, 0.0, Some(redis_cpu)))
+        }));
+        // The first scrape has left the window then, and the second one begins it.
+        texts.push((11, text(1_100, 0.0, Some(510.11))));
+        let pod = scraped(&texts).pod("");
+        let us = pod.redis_cpu_us.expect("it was said three times");
+        assert!((us - 100.0).abs() < 1e-3, "{us}");
+        let cores = pod.redis_cores.expect("the same");
+        assert!((cores - 0.01).abs() < 1e-6, "{cores}");
+    }
+
+    #[test]
     fn without_requests_none_costs_anything() {
         let pod = scraped(&[(0, text(7, 1.0, Some(1.0))), (1, text(7, 1.5, Some(1.0)))]).pod("");
         assert_eq!((pod.api_cpu_us, pod.redis_cpu_us), (None, None));
@@ -319,6 +350,14 @@ mod tests {
         check(Err("connection refused"), "connection refused");
         check(Ok("Hello World!"), "no sample: \"Hello World!\"");
         check(Ok("a 1\n"), "is this a pod of the API?");
+        check(
+            Ok("process_cpu_seconds_total 1\n"),
+            "is this a pod of the API?",
+        );
+        check(
+            Ok("redis_api_http_connections 1\n"),
+            "no process_cpu_seconds_total",
+        );
         check(Ok("process_cpu_seconds_total NaN\n"), "NaN");
         check(Ok("process_cpu_seconds_total -1\n"), "-1");
         check(Ok("process_cpu_seconds_total 1e308\n"), "100000");

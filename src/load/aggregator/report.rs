@@ -82,6 +82,7 @@ fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
     let figures = [
         ("target_rate", generator.target_rate),
         ("achieved_rate", generator.achieved_rate),
+        ("behind_rate", generator.behind_rate),
         ("window_seconds", generator.window_seconds),
         ("silent_seconds", generator.silent_seconds.unwrap_or(0.0)),
     ];
@@ -148,10 +149,19 @@ fn absurd_times(generator: &Generator, tally: &Tally) -> Option<String> {
         return Some("its earliest, latest and end are not in this order".to_owned());
     }
     let span_seconds = (tally.latest_ns - tally.earliest_ns) as f64 / 1e9;
-    (span_seconds > generator.window_seconds + 1.0).then(|| {
+    if span_seconds > generator.window_seconds + 1.0 {
         let window_seconds = generator.window_seconds;
-        format!("its requests span {span_seconds} s, and it {window_seconds} s")
-    })
+        return Some(format!(
+            "its requests span {span_seconds} s, and it {window_seconds} s"
+        ));
+    }
+    // The times of the merged window are counted from this end.
+    let end_ns = i128::from(generator.window_end_ms) * 1_000_000;
+    let from_end = |ns: u64| (end_ns - i128::from(ns)) as f64 / 1e9;
+    let is_told = generator.window_end_ms > 0 && tally.requests > 0;
+    let is_within = from_end(tally.latest_ns) > 0.0
+        && from_end(tally.earliest_ns) <= generator.window_seconds + 1.0;
+    (is_told && !is_within).then(|| "its requests are not within its window_end_ms".to_owned())
 }
 
 fn shortened(mut text: String) -> String {
@@ -225,6 +235,7 @@ mod tests {
         check("target_rate", json!(-1.0), "target_rate is -1");
         check("achieved_rate", json!(1e300), "achieved_rate is");
         check("achieved_rate", json!(null), "no window");
+        check("behind_rate", json!(-1.0), "behind_rate is -1");
         check("window_seconds", json!(-0.5), "window_seconds is -0.5");
         check("silent_seconds", json!(-1), "silent_seconds is -1");
         check("earliest", json!("2026-01-01T00:00:00Z"), "in this order");
@@ -274,6 +285,25 @@ mod tests {
         };
         check(10.0, true);
         check(8.0, false);
+    }
+
+    #[test]
+    fn a_window_ends_after_its_last_request() {
+        let check = |end_ms: u64, expected: bool| {
+            let mut window = window();
+            // Both requests were sent at 1 s, and it covers a second.
+            window["window_end_ms"] = json!(end_ms);
+            let read = Report::read(window.to_string().as_bytes());
+            assert_eq!(read.is_ok(), expected, "{end_ms}: {read:?}");
+        };
+        // Not told, as by a bot of an earlier version.
+        check(0, true);
+        check(1_000, false);
+        check(1_001, true);
+        check(2_000, true);
+        check(3_000, true);
+        check(3_001, false);
+        check(u64::MAX, false);
     }
 
     #[test]

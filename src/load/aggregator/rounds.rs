@@ -171,15 +171,16 @@ impl Rounds {
     fn pods(&mut self, asked: Vec<(Target, Asked)>) -> Vec<Pod> {
         let now = Instant::now();
         let pods = asked.into_iter().filter_map(|(target, asked)| {
-            if asked.is_ok() {
-                self.pods.answered(&target, now);
-            }
             let track = self.pods.state(&target)?;
             match &asked {
                 Ok(text) => track.scraped(Ok(text), now),
                 Err(miss) => track.scraped(Err(miss.trouble.clone()), now),
             }
-            Some(track.pod(target.address()))
+            let pod = track.pod(target.address());
+            if pod.trouble.is_none() {
+                self.pods.answered(&target, now);
+            }
+            Some(pod)
         });
         pods.collect()
     }

@@ -7,6 +7,7 @@
 //! which was then sent too late, with a latency that leaves out its wait. (Not 100 %: a worker
 //! that hands in its result is not in flight.)
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -139,8 +140,8 @@ impl Recorder {
 
     /// The window as of `now_ns`.
     pub fn answer(&self, now_ns: u64) -> Answer {
-        let (tally, seconds) = self.seconds.window(now_ns);
-        let generator = self.generator(tally.requests, seconds, now_ns);
+        let (tally, span) = self.seconds.window(now_ns);
+        let generator = self.generator(tally.requests, &span, now_ns);
         Answer {
             window: Window::new(&tally, generator),
             lag_seconds: self.lag().map(|lag| lag.as_secs_f64()),
@@ -150,23 +151,27 @@ impl Recorder {
 
     /// Everything since the start, in Prometheus' text format.
     pub fn metrics(&self, now_ns: u64) -> String {
-        let (tally, seconds) = self.seconds.window(now_ns);
-        let generator = self.generator(tally.requests, seconds, now_ns);
+        let (tally, span) = self.seconds.window(now_ns);
+        let generator = self.generator(tally.requests, &span, now_ns);
         let lag = self.lag().map(|lag| lag.as_secs_f64());
         self.totals.text(&generator, lag)
     }
 
-    fn generator(&self, requests: u64, seconds: u64, now_ns: u64) -> Generator {
+    fn generator(&self, requests: u64, span: &Range<u64>, now_ns: u64) -> Generator {
+        let a_second = |amount: f64| match span.end - span.start {
+            0 => 0.0,
+            seconds => amount / seconds as f64,
+        };
+        let target_rate = self.settings.target_rate;
         let max = self.settings.max_workers;
         let busy = self.seconds.most_in_flight(now_ns);
         let silent = |last| Duration::from_nanos(now_ns.saturating_sub(last)).as_secs_f64();
         Generator {
-            target_rate: self.settings.target_rate,
-            achieved_rate: match seconds {
-                0 => 0.0,
-                seconds => requests as f64 / seconds as f64,
-            },
-            window_seconds: seconds as f64,
+            target_rate,
+            achieved_rate: a_second(requests as f64),
+            behind_rate: a_second(self.seconds.behind(now_ns, target_rate)),
+            window_seconds: (span.end - span.start) as f64,
+            window_end_ms: span.end.saturating_mul(1_000),
             workers_capped: busy >= max - max / 100,
             restarts: self.restarts,
             silent_seconds: self.last_result_ns.map(silent),
@@ -224,7 +229,10 @@ mod tests {
         let expected = Generator {
             target_rate: 3.0,
             achieved_rate: 1.5,
+            // One in the second second of the two, where two of three at least should be.
+            behind_rate: 0.5,
             window_seconds: 2.0,
+            window_end_ms: start / MS + 2_000,
             workers_capped: false,
             restarts: 0,
             silent_seconds: Some(2.729),

@@ -81,14 +81,24 @@ impl Seconds {
         Place::Counted
     }
 
-    /// What was sent in the window, and over how many seconds that is.
-    pub fn window(&self, now_ns: u64) -> (Tally, u64) {
+    /// What was sent in the window, and the seconds since 1970 that it covers.
+    pub fn window(&self, now_ns: u64) -> (Tally, Range<u64>) {
         let span = self.span(now_ns);
         let mut tally = Tally::default();
         for second in self.tallies.range(span.clone()) {
             tally.add(second.1);
         }
-        (tally, span.end - span.start)
+        (tally, span)
+    }
+
+    /// How many requests were missing in their seconds of the window, where `rate` are due in each.
+    ///
+    /// A generator that stands still and makes up for it has sent all of them in the end, in bursts
+    /// that nobody asked for and with latencies that leave out how late they were.
+    pub fn behind(&self, now_ns: u64, rate: f64) -> f64 {
+        let sent = |second| self.tallies.get(&second).map_or(0, |tally| tally.requests);
+        let missing = |second| (rate - 1.0 - sent(second) as f64).max(0.0);
+        self.span(now_ns).map(missing).sum()
     }
 
     /// The most requests in flight at a look within the window.
@@ -173,16 +183,16 @@ mod tests {
             assert_eq!(seconds.record(&sample(sent, latency), now), Place::Counted);
         }
         let requests = |now_ns| {
-            let (tally, length) = seconds.window(now_ns);
-            (tally.requests, length)
+            let (tally, span) = seconds.window(now_ns);
+            (tally.requests, span)
         };
-        assert_eq!(requests(102 * S + 999 * MS), (0, 0));
-        assert_eq!(requests(103 * S), (1, 1));
-        assert_eq!(requests(104 * S), (2, 2));
-        assert_eq!(requests(105 * S), (3, 3));
+        assert_eq!(requests(102 * S + 999 * MS), (0, 100..100));
+        assert_eq!(requests(103 * S), (1, 100..101));
+        assert_eq!(requests(104 * S), (2, 100..102));
+        assert_eq!(requests(105 * S), (3, 100..103));
         // It goes on, also when nothing comes any more.
-        assert_eq!(requests(106 * S), (2, 3));
-        assert_eq!(requests(108 * S), (0, 3));
+        assert_eq!(requests(106 * S), (2, 101..104));
+        assert_eq!(requests(108 * S), (0, 103..106));
     }
 
     #[test]
@@ -190,8 +200,8 @@ mod tests {
         let mut seconds = seconds();
         let _ = seconds.record(&sample(99 * S + 800 * MS, MS), 99 * S + 801 * MS);
         let _ = seconds.record(&sample(100 * S, MS), 100 * S + MS);
-        let (tally, length) = seconds.window(103 * S);
-        assert_eq!((tally.requests, length), (1, 1));
+        let (tally, span) = seconds.window(103 * S);
+        assert_eq!((tally.requests, span), (1, 100..101));
     }
 
     #[test]
@@ -228,6 +238,26 @@ mod tests {
             seconds.changes.len()
         );
         assert_eq!(seconds.in_flight, 0);
+    }
+
+    #[test]
+    fn what_is_made_up_for_was_missing_all_the_same() {
+        let check = |counts: [u64; 3], expected: f64| {
+            let mut seconds = seconds();
+            for (second, count) in (100..).zip(counts) {
+                for n in 0..count {
+                    let sent = second * S + n * MS;
+                    let _ = seconds.record(&sample(sent, MS), sent + MS);
+                }
+            }
+            assert_eq!(seconds.behind(105 * S, 10.0), expected, "{counts:?}");
+        };
+        check([10, 10, 10], 0.0);
+        check([9, 11, 10], 0.0);
+        check([8, 11, 11], 1.0);
+        check([0, 20, 10], 9.0);
+        check([0, 0, 30], 18.0);
+        check([0, 0, 0], 27.0);
     }
 
     #[test]

@@ -248,7 +248,7 @@ mod tests {
             window_seconds: 10.0,
             workers_capped: true,
             restarts: 2,
-            silent_seconds: None,
+            ..Generator::default()
         };
         let text = totals.text(&generator, Some(0.25));
         for line in [

@@ -154,9 +154,8 @@ pub fn window(rate: f64, requests: &[Requests]) -> Bytes {
         target_rate: rate,
         achieved_rate: f64::from(sent) / 10.0,
         window_seconds: 10.0,
-        workers_capped: false,
-        restarts: 0,
         silent_seconds: Some(0.05),
+        ..Generator::default()
     };
     json(generator, requests)
 }

@@ -23,6 +23,8 @@ const AAAA: u16 = 28;
 #[derive(Clone, Debug)]
 pub enum Records {
     Of(Vec<IpAddr>),
+    /// The same, but SERVFAIL to who asks for those of IPv4.
+    OfWithoutV4(Vec<IpAddr>),
     /// NXDOMAIN.
     NoName,
     /// SERVFAIL.
@@ -169,8 +171,9 @@ impl Zone {
             .or_default() += 1;
         let records = self.records.lock().expect("nobody panics with it").clone();
         let (code, ips) = match records {
-            Records::Of(ips) if name == NAME => (0, ips),
-            Records::Of(_) | Records::NoName => (3, Vec::new()),
+            Records::OfWithoutV4(_) if kind == A => (2, Vec::new()),
+            Records::Of(ips) | Records::OfWithoutV4(ips) if name == NAME => (0, ips),
+            Records::Of(_) | Records::OfWithoutV4(_) | Records::NoName => (3, Vec::new()),
             Records::Failure => (2, Vec::new()),
             Records::Silence => return None,
         };

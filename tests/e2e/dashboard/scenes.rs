@@ -87,9 +87,8 @@ fn window(second: u64, load: &Load) -> Window {
             target_rate: load.target,
             achieved_rate: load.achieved,
             window_seconds: WINDOW_S as f64,
-            workers_capped: false,
-            restarts: 0,
             silent_seconds: Some(0.2),
+            ..Generator::default()
         },
     )
 }

@@ -115,6 +115,27 @@ fn missing_server_is_told_with_the_cure() {
     api.wait_log("--redis-server /nowhere/redis", PATIENCE);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn another_rig_that_starts_is_waited_for_and_holds_no_error_up() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    let name = SocketAddr::from_abstract_name("redis-api-local-start").expect("a short name");
+    // That of another test's rig ends soon.
+    let _turn = eventually(START_PATIENCE, "it is our turn", || {
+        UnixListener::bind_addr(&name).map_err(|error| error.to_string())
+    });
+    let mut waiting = Api::subcommand("local").start();
+    waiting.wait_log("Another rig is starting", PATIENCE / 2);
+    let mut api = Api::subcommand("local")
+        .args(["--redis-server", "/nowhere/redis"])
+        .start();
+    assert_eq!(api.wait_exit(PATIENCE / 2).code(), Some(1));
+    waiting.term();
+    assert_eq!(waiting.wait_exit(PATIENCE / 2).code(), Some(0));
+}
+
 #[test]
 fn api_that_is_not_ready_is_checked() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
