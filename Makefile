@@ -28,7 +28,8 @@ test: setup ## Run all tests, those with real Redis servers included
 
 .PHONY: bench
 bench: setup ## Run the benchmarks
-	cargo bench --locked
+	# Not the unit tests too, each of which `cargo bench` would list as ignored.
+	cargo bench --locked --bench '*'
 
 .PHONY: lint
 lint: setup ## Check formatting and lints

@@ -59,9 +59,10 @@ impl fmt::Display for Trouble {
             Trouble::NotAFile => f.write_str("is no regular file"),
             Trouble::Empty => f.write_str("is empty; put the token there"),
             Trouble::TooLong => write!(f, "holds more than {MAX_TOKEN} bytes"),
-            Trouble::Unsendable => {
-                f.write_str("holds more than one line of visible ASCII, which no header can carry")
-            }
+            Trouble::Unsendable => f.write_str(
+                "is not one line of visible ASCII without spaces; put the token there and nothing \
+                 else",
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Why there is nothing to run, as a text and an exit status.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -52,8 +53,9 @@ pub(super) fn wrong(mut text: String, subcommand: Option<&str>) -> Exit {
 /// clap's own refusals: help, version, and what isn't a flag.
 ///
 /// Its messages repeat stray words of the command line, and such a word may be a password (one with
-/// a space in it, unquoted). So only the names of flags are taken over from them.
-pub(super) fn refusal(error: &clap::Error) -> Exit {
+/// a space in it, unquoted). So only the names of flags are taken over from them. `first` is the
+/// word behind the program's name.
+pub(super) fn refusal(error: &clap::Error, first: Option<&OsString>) -> Exit {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -96,7 +98,11 @@ pub(super) fn refusal(error: &clap::Error) -> Exit {
     if let Some(suggestion) = context(ContextKind::SuggestedArg) {
         let _ = writeln!(text, "  did you mean {suggestion}?");
     }
-    wrong(text, None)
+    let mut names = SUBCOMMANDS.iter().map(|known| known.name);
+    wrong(
+        text,
+        names.find(|name| first.is_some_and(|first| first == name)),
+    )
 }
 
 /// The name in a `--name`, `--name=value` or `--name <VALUE>`; `None` if it doesn't look like one.

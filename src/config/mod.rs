@@ -152,9 +152,10 @@ pub fn parse_with(
     args: impl Iterator<Item = OsString>,
     environment: Environment<'_>,
 ) -> Result<Command, Exit> {
+    let args: Vec<_> = args.collect();
     let matches = command_line::command()
-        .try_get_matches_from(args)
-        .map_err(|error| exit::refusal(&error))?;
+        .try_get_matches_from(&args)
+        .map_err(|error| exit::refusal(&error, args.get(1)))?;
     let known = matches.subcommand().and_then(|(name, matches)| {
         Some((
             subcommands::SUBCOMMANDS

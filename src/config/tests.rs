@@ -489,7 +489,11 @@ fn contradictions_are_refused_by_name() {
     check(
         &["--redis-pas=hunter2"],
         &[],
-        &["--redis-pas is no flag here", "--redis-pass?"],
+        &[
+            "--redis-pas is no flag here",
+            "--redis-pass?",
+            "See redis-api serve --help",
+        ],
     );
     check(
         &["--redis-pass", "my", "hunter2"],

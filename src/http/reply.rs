@@ -254,9 +254,12 @@ impl Reply {
                     .to_owned(),
             ),
             ReadError::Refused { kind, text } => (status_of(*kind), error_words(*kind, text)),
-            ReadError::NotANumber => (
+            ReadError::NotANumber { field } => (
                 StatusCode::BAD_GATEWAY,
-                "what is stored is not a JSON number".to_owned(),
+                match field {
+                    Some(field) => format!("what is stored in {field} is not a JSON number"),
+                    None => "what is stored is not a JSON number".to_owned(),
+                },
             ),
             ReadError::WrongReply(what) => (StatusCode::BAD_GATEWAY, (*what).to_owned()),
         };

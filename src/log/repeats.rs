@@ -17,6 +17,10 @@ pub(super) const AT_ONCE: u32 = 5;
 /// The time that one sum is about.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
+/// How long ago the last one may be without a word about it. An attempt to connect that is still
+/// repeated comes every ten seconds at least, and may wait five for an answer.
+const RECENT: Duration = Duration::from_secs(15);
+
 /// Kinds that are told apart by their words.
 pub(super) const MAX_KINDS: usize = 64;
 
@@ -32,7 +36,7 @@ struct Count {
     written: u32,
     /// How many were not written since then, and the last of them.
     held: u64,
-    last: Option<Event>,
+    last: Option<(Event, Instant)>,
 }
 
 impl Repeats {
@@ -44,7 +48,7 @@ impl Repeats {
             return Some(event);
         }
         count.held += 1;
-        count.last = Some(event);
+        count.last = Some((event, now));
         None
     }
 
@@ -92,7 +96,7 @@ impl Repeats {
 impl Count {
     /// The last event with the number of those like it, if any were held; begins a new window.
     fn sum(&mut self, now: Instant) -> Option<Event> {
-        let mut event = self.last.take()?;
+        let (mut event, last) = self.last.take()?;
         let seconds = now.saturating_duration_since(self.since).as_secs().max(1);
         let held = std::mem::take(&mut self.held);
         self.since = now;
@@ -102,7 +106,12 @@ impl Count {
         } else {
             "repeated"
         };
-        event.message += &format!(" ({like} {held} {times} in the last {seconds} s)");
+        // A sum may come long after the trouble is over: whoever reads it must see that.
+        let ago = match now.saturating_duration_since(last).as_secs() {
+            ago if ago > RECENT.as_secs() => format!(", the last one {ago} s ago"),
+            _ => String::new(),
+        };
+        event.message += &format!(" ({like} {held} {times} in the last {seconds} s{ago})");
         event
             .fields
             .push(("repeated", Value::Bare(held.to_string())));
@@ -151,7 +160,9 @@ mod tests {
     #[test]
     fn the_first_are_written_and_the_rest_are_summed_up() {
         let (mut repeats, start) = (Repeats::default(), Instant::now());
-        assert_eq!(written(&mut repeats, start, downs(0..46)), 5);
+        assert_eq!(written(&mut repeats, start, downs(0..45)), 5);
+        let late = start + Duration::from_secs(50);
+        assert_eq!(written(&mut repeats, late, downs(45..46)), 0);
         assert_eq!(repeats.next_due(), Some(start + WINDOW));
         let early = start + WINDOW - Duration::from_millis(1);
         assert!(repeats.take_due(early).is_empty());
@@ -165,7 +176,9 @@ mod tests {
         assert_eq!(written(&mut repeats, start + WINDOW, downs(50..51)), 0);
         assert_eq!(
             messages(repeats.take_due(start + 2 * WINDOW)),
-            ["refused; next attempt in 50 ms (repeated 1 time in the last 60 s)"]
+            [
+                "refused; next attempt in 50 ms (repeated 1 time in the last 60 s, the last one 60 s ago)"
+            ]
         );
     }
 
@@ -198,7 +211,9 @@ mod tests {
         written(&mut repeats, start, downs(0..7));
         assert_eq!(
             messages(repeats.take_all(start + Duration::from_secs(23))),
-            ["refused; next attempt in 6 ms (repeated 2 times in the last 23 s)"]
+            [
+                "refused; next attempt in 6 ms (repeated 2 times in the last 23 s, the last one 23 s ago)"
+            ]
         );
         assert!(repeats.take_all(start + WINDOW).is_empty());
     }
@@ -213,7 +228,9 @@ mod tests {
         let sums = messages(repeats.take_due(start + WINDOW));
         assert_eq!(sums.len(), 1);
         assert!(
-            sums[0].ends_with(" (this and others like it 930 times in the last 60 s)"),
+            sums[0].ends_with(
+                " (this and others like it 930 times in the last 60 s, the last one 60 s ago)"
+            ),
             "{sums:?}"
         );
         // Those that were silent made room.

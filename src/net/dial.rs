@@ -66,7 +66,7 @@ impl fmt::Display for DialError {
             DialError::Secret { path, error } => {
                 write!(
                     f,
-                    "can't read the password file {}: {error}",
+                    "can't read the password file {}: {error}; check the path, or mount the file",
                     path.display()
                 )
             }

@@ -266,7 +266,7 @@ impl Driver {
                 Poll::Ready(Err(error)) if !conn.is_ready() => {
                     return Err(failed_login(&self.options.endpoint, &error));
                 }
-                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+                Poll::Ready(Err(error)) => return Err(ended(&error)),
                 Poll::Ready(Ok(0)) => return Err(Error::Closed),
                 Poll::Ready(Ok(_)) => {}
             }
@@ -376,7 +376,7 @@ fn write<W>(
                     conn.sent(n);
                     *unflushed = true;
                 }
-                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+                Poll::Ready(Err(error)) => return Err(ended(&error)),
             }
         }
         // TLS keeps records of its own until it is flushed; for a plain socket this is no system
@@ -385,7 +385,7 @@ fn write<W>(
             match Pin::new(&mut *stream).poll_flush(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => *unflushed = false,
-                Poll::Ready(Err(error)) => return Err(Error::Io(error.to_string())),
+                Poll::Ready(Err(error)) => return Err(ended(&error)),
             }
         }
         Ok(())
@@ -419,6 +419,15 @@ pub fn failed_login(endpoint: &Endpoint, error: &io::Error) -> Error {
         (Address::Tcp { host, .. }, Some(options)) if of_tls => {
             Error::Tls(tls::explain(error, host, options))
         }
+        _ => ended(error),
+    }
+}
+
+/// What reading or writing failed with. A server that dies says no goodbye in TLS: that is an end
+/// like any other, which rustls tells with a link to its own manual.
+fn ended(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::Closed,
         _ => Error::Io(error.to_string()),
     }
 }
@@ -449,6 +458,16 @@ fn failure_of_conn(error: &Error) -> ErrorLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_without_goodbye_is_an_end() {
+        // What rustls gives for it.
+        let text = "peer closed connection without sending TLS close_notify: https://docs.rs/…";
+        let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+        assert_eq!(ended(&error), Error::Closed);
+        let error = io::Error::other("reset");
+        assert_eq!(ended(&error), Error::Io("reset".to_owned()));
+    }
 
     #[test]
     fn only_a_connection_that_stood_is_a_success() {

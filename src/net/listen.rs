@@ -51,6 +51,17 @@ impl fmt::Display for BindError {
                 f,
                 "can't listen on {address}: the port is in use; stop what uses it or choose another"
             ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "can't listen on {address}: this machine has no such address; give one that it has, \
+                 or :{} for all",
+                address.port()
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "can't listen on {address}: {error}; ports below 1024 need CAP_NET_BIND_SERVICE: \
+                 choose a higher one"
+            ),
             _ => write!(f, "can't listen on {address}: {error}"),
         }
     }
@@ -364,6 +375,21 @@ mod tests {
             never = acceptor.run() => match never {},
             () = poll => {}
         }
+    }
+
+    #[test]
+    fn what_can_not_be_listened_on_is_named_with_the_cure() {
+        use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+        let check = |kind: io::ErrorKind, cure| {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+            let error = kind.into();
+            let text = BindError { address, error }.to_string();
+            assert!(text.starts_with("can't listen on 127.0.0.1:80: "), "{text}");
+            assert!(text.ends_with(cure), "{text}");
+        };
+        check(AddrInUse, "choose another");
+        check(AddrNotAvailable, "or :80 for all");
+        check(PermissionDenied, "choose a higher one");
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub enum ReadError {
     FallbackFull,
     /// Redis answered with an error.
     Refused { kind: ErrorKind, text: Rc<str> },
-    /// What is stored is no JSON number.
-    NotANumber,
+    /// What is stored is no JSON number; where, if several fields were asked for.
+    NotANumber { field: Option<Rc<str>> },
     /// A reply of a type that the command doesn't have.
     WrongReply(&'static str),
 }

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::number::is_json_number;
 use super::reads::ReadError;
+use crate::conn::printable;
 use crate::resp::Reply;
 
 const OPEN: &[u8] = b"{\"current\":";
@@ -34,7 +35,9 @@ impl CurrentBody {
         if known == Some(stored) {
             return Ok(last.clone());
         }
-        check(stored)?;
+        if !is_relayed(stored) {
+            return Err(ReadError::NotANumber { field: None });
+        }
         let mut body = BytesMut::with_capacity(OPEN.len() + stored.len() + 1);
         body.put_slice(OPEN);
         body.put_slice(stored);
@@ -68,9 +71,10 @@ pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
         body.put_slice(b"\":");
         match value.plain() {
             Reply::Null => body.put_slice(b"null"),
-            Reply::Bulk(stored) => {
-                check(stored)?;
-                body.put_slice(stored);
+            Reply::Bulk(stored) if is_relayed(stored) => body.put_slice(stored),
+            Reply::Bulk(_) => {
+                let field = Some(printable(name).into());
+                return Err(ReadError::NotANumber { field });
             }
             other => return Err(ReadError::wrong_type("HMGET", other)),
         }
@@ -80,11 +84,8 @@ pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
     Ok(body.freeze())
 }
 
-fn check(stored: &[u8]) -> Result<(), ReadError> {
-    if stored.len() <= MAX_NUMBER && is_json_number(stored) {
-        return Ok(());
-    }
-    Err(ReadError::NotANumber)
+fn is_relayed(stored: &[u8]) -> bool {
+    stored.len() <= MAX_NUMBER && is_json_number(stored)
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
         let long = vec![b'1'; MAX_NUMBER + 1];
         for stored in [&b"nan"[..], b"", b"1}", b"+1", b"12.5\r\n", &long] {
             assert!(
-                matches!(current.render(stored), Err(ReadError::NotANumber)),
+                matches!(current.render(stored), Err(ReadError::NotANumber { .. })),
                 "{stored:?}"
             );
         }
@@ -131,10 +132,12 @@ mod tests {
             check(b"*2\r\n_\r\n$1\r\n0\r\n").unwrap(),
             "{\"EUR\":null,\"U~D\":0}"
         );
-        assert!(matches!(
-            check(b"*2\r\n$1\r\nx\r\n$1\r\n0\r\n"),
-            Err(ReadError::NotANumber)
-        ));
+        assert_eq!(
+            check(b"*2\r\n$1\r\n0\r\n$1\r\nx\r\n"),
+            Err(ReadError::NotANumber {
+                field: Some("U~D".into())
+            })
+        );
         assert!(matches!(
             check(b"*1\r\n$1\r\n1\r\n"),
             Err(ReadError::WrongReply(_))

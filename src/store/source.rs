@@ -202,7 +202,8 @@ impl Source {
         }
     }
 
-    /// Admits the link, or not, and says so when it changes.
+    /// Admits the link, or not. Says so when it changes, and why not each time, as attempts to
+    /// connect do: the log sums that up, and shows another cause at once.
     pub fn judge(&self, link: &Link<Waiter>, trouble: Option<String>) {
         let was = link.is_admitted();
         link.admit(trouble.is_none());
@@ -210,14 +211,12 @@ impl Source {
         match trouble {
             None if !was => tracing::info!(role, %address, "{role} {address}: usable"),
             Some(why) => {
-                if was {
-                    tracing::warn!(
-                        role,
-                        %address,
-                        error = why,
-                        "{role} {address}: no longer usable: {why}"
-                    );
-                }
+                let state = if was {
+                    "no longer usable"
+                } else {
+                    "not usable"
+                };
+                tracing::warn!(role, %address, error = why, "{role} {address}: {state}: {why}");
                 self.record_trouble(&why);
             }
             None => {}

@@ -68,10 +68,10 @@ pub fn raised() -> Option<usize> {
 pub fn log_backlog(asked: usize) {
     match somaxconn() {
         Some(granted) if granted < asked => tracing::warn!(
-            "backlog: asked {asked}, the kernel gives {granted} (net.core.somaxconn); in a rush, \
-             clients beyond it wait for a second or more"
+            "listen backlog: asked {asked}, the kernel gives {granted} (net.core.somaxconn); in a \
+             rush, clients beyond it wait for a second or more"
         ),
-        _ => tracing::info!("backlog: {asked}"),
+        _ => tracing::info!("listen backlog: {asked}"),
     }
 }
 

@@ -288,7 +288,10 @@ async fn drain(
     if options.drain_unready {
         state.health.set_unready();
     }
-    tracing::info!("draining: serving on for {:?}", options.drain_delay);
+    match options.drain_delay {
+        Duration::ZERO => tracing::info!("draining"),
+        delay => tracing::info!("draining: serving on for {delay:?}"),
+    }
     beside(acceptor.run(), sleep(options.drain_delay)).await;
     state.health.set_unready();
     acceptor.finish().await;

@@ -290,6 +290,8 @@ fn who_is_late_or_dead_is_left_out_and_shown() {
     ] {
         eventually(PATIENCE, sample, || api.metric(sample) == Some(value));
     }
+    let median = api.metric("redis_api_aggregator_latency_seconds{percentile=\"50\"}");
+    assert!(median.is_some_and(|seconds| seconds > 0.0), "{median:?}");
 }
 
 #[test]

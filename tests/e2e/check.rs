@@ -340,7 +340,12 @@ fn loading_server() {
 
 #[test]
 fn cluster_mode() {
-    let redis = Redis::builder().config("cluster-enabled yes").start();
+    // Its own default, 10,000 above the other, is in the range of outgoing connections.
+    let bus = format!("cluster-port {}", free_port());
+    let redis = Redis::builder()
+        .config("cluster-enabled yes")
+        .config(&bus)
+        .start();
     check_one(&redis, &[]).has("read", "server", "FAIL", "cluster-enabled no");
 }
 

@@ -80,6 +80,7 @@ fn check_never_synced(with_dump: bool) {
     wait_unusable(&api, PATIENCE, "has never been in sync with its master");
     pass(SEVERAL_LOOKS);
     wait_unusable(&api, SEEN, "has never been in sync with its master");
+    api.wait_log(": not usable: has never been in sync", PATIENCE);
     assert_eq!(
         load.tally().good,
         good,

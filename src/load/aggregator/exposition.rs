@@ -1,7 +1,7 @@
 //! The board as Prometheus text.
 //!
 //! What comes from the merged window are gauges, not counters: they are about the last seconds, and
-//! fall. Labels are bounded: states, quantiles, status codes, at most 21 kinds of errors, and the
+//! fall. Labels are bounded: states, percentiles, status codes, at most 21 kinds of errors, and the
 //! pods that are there now.
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
@@ -77,13 +77,14 @@ fn of_bots(board: &Board) -> Vec<MetricFamily> {
 fn of_window(board: &Board) -> Vec<MetricFamily> {
     let window = &board.summary.window;
     let latencies = &window.latencies;
-    let quantiles = [
-        ("0.5", latencies.p50),
-        ("0.9", latencies.p90),
-        ("0.95", latencies.p95),
-        ("0.99", latencies.p99),
-        ("0.999", latencies.p999),
-        ("1", latencies.max),
+    // Not `quantile`: that label belongs to summaries, whose sums and counts only grow.
+    let percentiles = [
+        ("50", latencies.p50),
+        ("90", latencies.p90),
+        ("95", latencies.p95),
+        ("99", latencies.p99),
+        ("99.9", latencies.p999),
+        ("100", latencies.max),
     ];
     let codes = window
         .status_codes
@@ -109,9 +110,9 @@ fn of_window(board: &Board) -> Vec<MetricFamily> {
         ),
         gauges(
             "redis_api_aggregator_latency_seconds",
-            "Latencies of the merged window; quantile 1 is the longest.",
-            quantiles.map(|(quantile, ns)| {
-                gauge_value(&[("quantile", quantile)], ns as f64 / NANOS_PER_SECOND)
+            "Latencies of the merged window; percentile 100 is the longest.",
+            percentiles.map(|(percentile, ns)| {
+                gauge_value(&[("percentile", percentile)], ns as f64 / NANOS_PER_SECOND)
             }),
         ),
     ]
