@@ -83,7 +83,11 @@ mod tests {
         check(b"hunter2\n", Some(b"hunter2"));
         check(b"hunter2\r\n", Some(b"hunter2"));
         check(b"a+b/c~!==", Some(b"a+b/c~!=="));
-        check(&[b'x'; MAX_TOKEN], Some(&[b'x'; MAX_TOKEN]));
+        let longest = [b'x'; MAX_TOKEN];
+        let with = |end: &[u8]| [&longest, end].concat();
+        for end in [&b""[..], b"\n", b"\r\n"] {
+            check(&with(end), Some(&longest));
+        }
         for bad in [
             &b""[..],
             b"\n",
@@ -95,7 +99,9 @@ mod tests {
             b"hunter2\nhunter3",
             b"hunter\xc3\xa9",
             b"hunter\0",
-            &[b'x'; MAX_TOKEN + 1],
+            &with(b"x"),
+            &with(b"\rx"),
+            &with(b"\r\nx"),
             &[b'x'; 3 * MAX_TOKEN],
         ] {
             check(bad, None);

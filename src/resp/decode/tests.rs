@@ -434,6 +434,24 @@ fn the_fast_path_has_the_same_limits() {
 }
 
 #[test]
+fn the_fast_path_takes_all_short_strings_and_nothing_else() {
+    let check = |text: &[u8], fast: bool| {
+        let header = format!("${}\r\n", text.len());
+        let input = [header.as_bytes(), text, b"\r\n"].concat();
+        let mut decoder = Decoder::new(Limits::default());
+        let reply = Reply::Bulk(text);
+        let len = input.len();
+        assert_eq!(decoder.decode(&input), Ok(Some(Decoded { reply, len })));
+        assert_eq!(decoder.examined == 0, fast, "{} bytes", text.len());
+    };
+    check(b"", false);
+    for len in 1..=99 {
+        check(&b"\r\n".repeat(50)[..len], true);
+    }
+    check(&[b'1'; 100], false);
+}
+
+#[test]
 fn limits_without_bounds_overflow_nothing() {
     let none = usize::MAX;
     let limits = Limits {
