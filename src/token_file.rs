@@ -108,4 +108,18 @@ mod tests {
         }
         assert!(matches!(read(folder.path()), Err(Trouble::NotAFile)));
     }
+
+    #[test]
+    fn says_what_is_wrong_with_the_file() {
+        let check = |trouble: Trouble, expected| assert_eq!(trouble.to_string(), expected);
+        let missing = io::Error::other("gone");
+        check(Trouble::from(missing), "can't be read: gone");
+        check(Trouble::NotAFile, "is no regular file");
+        check(Trouble::Empty, "is empty; put the token there");
+        check(Trouble::TooLong, "holds more than 4096 bytes");
+        check(
+            Trouble::Unsendable,
+            "holds more than one line of visible ASCII, which no header can carry",
+        );
+    }
 }
