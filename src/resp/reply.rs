@@ -78,7 +78,6 @@ impl<'b> Reply<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::resp::{Decoder, Limits};
 
     #[test]

@@ -265,7 +265,6 @@ fn split(bytes: &[u8], replies: usize) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::resp::{Decoded, Decoder, Limits};
 
     #[test]
