@@ -123,3 +123,18 @@ fn a_wait_never_goes_to_another_connection_than_its_write() {
     rig.hands[0].connect();
     drop(rig.written(Instant::now() + LONG, WAIT));
 }
+
+#[test]
+fn as_many_replicas_are_waited_for_as_asked_for() {
+    let rig = Rig::new(1, 2);
+    let mut write = rig.write();
+    rig.hands[0].flush();
+    assert_eq!(rig.hands[0].receive(b":1\r\n"), Ok(()));
+    for (count, expected) in [(1, None), (2, Some(Ok(())))] {
+        assert_eq!(poll(&mut write), None);
+        assert_eq!(rig.hands[0].flush(), "WAIT 2 50");
+        let reply = format!(":{count}\r\n");
+        assert_eq!(rig.hands[0].receive(reply.as_bytes()), Ok(()));
+        assert_eq!(poll(&mut write), expected);
+    }
+}
