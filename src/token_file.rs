@@ -84,7 +84,11 @@ mod tests {
         check(b"hunter2\n", Some(b"hunter2"));
         check(b"hunter2\r\n", Some(b"hunter2"));
         check(b"a+b/c~!==", Some(b"a+b/c~!=="));
-        check(&[b'x'; MAX_TOKEN], Some(&[b'x'; MAX_TOKEN]));
+        let longest = [b'x'; MAX_TOKEN];
+        let with = |end: &[u8]| [&longest, end].concat();
+        for end in [&b""[..], b"\n", b"\r\n"] {
+            check(&with(end), Some(&longest));
+        }
         for bad in [
             &b""[..],
             b"\n",
@@ -96,11 +100,27 @@ mod tests {
             b"hunter2\nhunter3",
             b"hunter\xc3\xa9",
             b"hunter\0",
-            &[b'x'; MAX_TOKEN + 1],
+            &with(b"x"),
+            &with(b"\rx"),
+            &with(b"\r\nx"),
             &[b'x'; 3 * MAX_TOKEN],
         ] {
             check(bad, None);
         }
         assert!(matches!(read(folder.path()), Err(Trouble::NotAFile)));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_the_file() {
+        let check = |trouble: Trouble, expected| assert_eq!(trouble.to_string(), expected);
+        let missing = io::Error::other("gone");
+        check(Trouble::from(missing), "can't be read: gone");
+        check(Trouble::NotAFile, "is no regular file");
+        check(Trouble::Empty, "is empty; put the token there");
+        check(Trouble::TooLong, "holds more than 4096 bytes");
+        check(
+            Trouble::Unsendable,
+            "holds more than one line of visible ASCII, which no header can carry",
+        );
     }
 }

@@ -93,3 +93,84 @@ pub enum Refusal {
     /// The in-flight window or the write buffer is full.
     Full,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: Error, expected: &str) {
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn what_happened() {
+        check(Error::Closed, "the server closed the connection");
+        check(Error::Io("broken pipe".into()), "broken pipe");
+        check(Error::Tls("bad certificate".into()), "bad certificate");
+        check(
+            Error::Malformed(DecodeError::LineEnd),
+            "malformed reply: a line does not end in CRLF; is this a Redis server?",
+        );
+        check(Error::Stray(None), "a reply came while none was awaited");
+        check(
+            Error::Stray(Some("ERR full".into())),
+            "the server said without being asked: ERR full",
+        );
+        check(
+            Error::Confused("HGET was answered with no text"),
+            "HGET was answered with no text: its replies may be out of step with our commands; \
+             is this a Redis server?",
+        );
+        check(
+            Error::Stalled(Duration::from_millis(1_500)),
+            "no reply for 1500 ms: the server or the way to it hangs",
+        );
+        check(Error::LoginTimeout, "login was not answered in time");
+        check(
+            Error::LoginConfused("the answer to HELLO is no map"),
+            "login failed: the answer to HELLO is no map",
+        );
+    }
+
+    #[test]
+    fn an_error_reply_is_told_with_its_cure() {
+        let check = |kind, cure: &str| {
+            let text = "WORD words".to_owned();
+            let (login, unfit) = (
+                Error::Login { kind, text },
+                Error::Unfit {
+                    kind,
+                    text: "W".into(),
+                },
+            );
+            check(login, &format!("login refused: WORD words{cure}"));
+            check(unfit, &format!("W{cure}"));
+        };
+        check(
+            ErrorKind::NoAuth,
+            "; this server wants a password: give --…-redis-pass-file",
+        );
+        check(
+            ErrorKind::WrongPass,
+            "; check the user name and the password file",
+        );
+        check(
+            ErrorKind::NoPerm,
+            "; grant it to this user (README, \"Least rights in Redis\")",
+        );
+        check(
+            ErrorKind::MaxClients,
+            "; raise maxclients, or run fewer workers or connections",
+        );
+        check(
+            ErrorKind::Moved,
+            "; cluster mode is not supported: use a server without it",
+        );
+        check(
+            ErrorKind::ReadOnly,
+            "; the name is resolved again to find the new master",
+        );
+        check(ErrorKind::Loading, "");
+        check(ErrorKind::Other, "");
+    }
+}

@@ -196,7 +196,41 @@ mod tests {
         for text in ["", "x", "AAAA", "HISTFAAA"] {
             assert!(Latencies::decode(text).is_err(), "{text:?}");
         }
-        assert!(Latencies::decode(&"A".repeat(ENCODED_MAX + 1)).is_err());
+        for (len, too_long) in [(ENCODED_MAX, false), (ENCODED_MAX + 4, true)] {
+            let refused = Latencies::decode(&"A".repeat(len)).expect_err("zeros");
+            assert_eq!(refused.0.contains("longer than"), too_long, "{refused}");
+        }
+    }
+
+    #[test]
+    fn every_bucket_may_be_in_use() {
+        let mut latencies = Latencies::new();
+        let (mut ns, mut buckets) = (LOWEST_NS, 0);
+        while ns <= HIGHEST_NS {
+            let counted = latencies.histogram.record_n(ns, (1 << 32) + ns);
+            assert!(counted.is_ok(), "{ns}");
+            ns = latencies.histogram.highest_equivalent(ns) + 1;
+            buckets += 1;
+        }
+        assert!(buckets > 10_000, "{buckets}");
+        assert_eq!(Latencies::decode(&latencies.encode()), Ok(latencies));
+    }
+
+    #[test]
+    fn what_two_have_counted_is_counted_together() {
+        let (mut one, mut other) = (Latencies::new(), Latencies::new());
+        one.record(2_000);
+        other.record(1_000);
+        other.record(9_000);
+        assert_ne!(one, other);
+        one.add(&other);
+        assert_eq!((one.count(), other.count()), (3, 2));
+        // Buckets are 512 ns wide down here.
+        assert_eq!(
+            [one.at(0.3), one.at(0.6), one.at(1.0)],
+            [1_023, 2_047, 9_215]
+        );
+        assert_eq!(format!("{one:?}"), "Latencies(3 counted)");
     }
 
     /// A text as [`Latencies::encode`] makes it, whose header has other bytes at `at`.

@@ -425,6 +425,49 @@ mod tests {
     }
 
     #[test]
+    fn a_status_from_200_to_399_is_a_success() {
+        let mut tally = Tally::default();
+        for code in [0, 199, 200, 200, 399, 400, 503] {
+            tally.record(&sample(1, 1, code, ""));
+        }
+        assert_eq!(tally.successes(), 3);
+    }
+
+    #[test]
+    fn two_tallies_are_added_up() {
+        let (mut one, mut other) = (Tally::default(), Tally::default());
+        one.record(&sample(5_000, 2_000_000, 200, ""));
+        one.record(&sample(6_000, 4_000_000, 0, "refused"));
+        other.record(&sample(4_000, 1_000_000, 200, ""));
+        other.record(&sample(4_500, 3_000_000, 0, "refused"));
+        other.record(&sample(4_600, 3_000_000, 503, "unavailable"));
+        one.add(&Tally::default());
+        one.add(&other);
+        assert_eq!(one.requests, 5);
+        assert_eq!(
+            (one.latency_min_ns, one.latency_max_ns),
+            (1_000_000, 4_000_000)
+        );
+        assert_eq!((one.earliest_ns, one.latest_ns), (4_000, 6_000));
+        assert_eq!((one.end_ns, one.latency_total_ns), (4_006_000, 13_000_000));
+        assert_eq!((one.bytes_in, one.bytes_out), (80, 0));
+        assert_eq!(one.codes, BTreeMap::from([(0, 2), (200, 2), (503, 1)]));
+        let errors = [("refused", 2), ("unavailable", 1)];
+        let errors = errors.map(|(kind, count)| (kind.to_owned(), count));
+        assert_eq!(one.errors, BTreeMap::from(errors));
+        assert_eq!(one.latencies.count(), 5);
+    }
+
+    #[test]
+    fn times_are_read_as_vegeta_writes_them() {
+        let check = |text, expected| assert_eq!(parse_time(text), expected, "{text}");
+        check("1970-01-01T00:00:01Z", Some(1_000_000_000));
+        check("1970-01-01T01:00:00.000000007+01:00", Some(7));
+        check("1969-12-31T23:59:59Z", None);
+        check("yesterday", None);
+    }
+
+    #[test]
     fn kinds_of_errors_are_bounded() {
         let mut tally = Tally::default();
         for kind in 0..3 * ERROR_KINDS {

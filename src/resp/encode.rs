@@ -108,6 +108,7 @@ mod tests {
             command(&mut out, &[b"ECHO", &arg]);
             let header = format!("*2\r\n$4\r\nECHO\r\n${len}\r\n");
             assert_eq!(out.len(), header.len() + len + 2);
+            assert_eq!(out.capacity(), out.len(), "{len}");
             assert!(out.starts_with(header.as_bytes()), "{len}");
         }
     }

@@ -75,3 +75,28 @@ impl<'b> Reply<'b> {
         matches!(self.plain(), Reply::Push(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::resp::{Decoder, Limits};
+
+    #[test]
+    fn texts_and_pushes_are_seen_through_attributes() {
+        let check = |input: &[u8], text: Option<&[u8]>, push| {
+            let decoded = Decoder::new(Limits::default()).decode(input);
+            let reply =
+                decoded.map(|decoded| decoded.map(|it| (it.reply.as_text(), it.reply.is_push())));
+            assert_eq!(reply, Ok(Some((text, push))), "{}", input.escape_ascii());
+        };
+        check(b"+OK\r\n", Some(b"OK"), false);
+        check(b"$2\r\nab\r\n", Some(b"ab"), false);
+        check(b"=6\r\ntxt:ab\r\n", Some(b"ab"), false);
+        check(b"|0\r\n$2\r\nab\r\n", Some(b"ab"), false);
+        check(b"-ERR\r\n", None, false);
+        check(b":1\r\n", None, false);
+        check(b"_\r\n", None, false);
+        check(b">1\r\n+x\r\n", None, true);
+        check(b"|1\r\n+a\r\n+b\r\n>1\r\n+x\r\n", None, true);
+        check(b"*1\r\n+x\r\n", None, false);
+    }
+}

@@ -80,7 +80,7 @@ impl FusedIterator for Elements<'_> {}
 
 impl PartialEq for Elements<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && Iterator::eq(*self, *other)
+        Iterator::eq(*self, *other)
     }
 }
 
@@ -121,7 +121,7 @@ impl FusedIterator for Pairs<'_> {}
 
 impl PartialEq for Pairs<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && Iterator::eq(*self, *other)
+        Iterator::eq(*self, *other)
     }
 }
 
@@ -261,4 +261,28 @@ fn split(bytes: &[u8], replies: usize) -> Option<(&[u8], &[u8])> {
         }
     }
     bytes.split_at_checked(bytes.len() - rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::resp::{Decoded, Decoder, Limits};
+
+    #[test]
+    fn aggregates_are_equal_by_what_is_in_them() {
+        let check = |one: &[u8], other: &[u8], equal: bool| {
+            let decode = |input| Decoder::new(Limits::default()).decode(input).ok().flatten();
+            let reply = |input| decode(input).map(|decoded: Decoded<'_>| decoded.reply);
+            assert!(reply(one).is_some() && reply(other).is_some());
+            let shown = (one.escape_ascii(), other.escape_ascii());
+            assert_eq!(reply(one) == reply(other), equal, "{shown:?}");
+        };
+        check(b"*0\r\n", b"*0\r\n", true);
+        check(b"*0\r\n", b"~0\r\n", false);
+        check(b"*2\r\n:1\r\n_\r\n", b"*2\r\n:+1\r\n$-1\r\n", true);
+        check(b"*1\r\n:1\r\n", b"*1\r\n:2\r\n", false);
+        check(b"*1\r\n:1\r\n", b"*2\r\n:1\r\n:1\r\n", false);
+        check(b"%1\r\n:1\r\n_\r\n", b"%1\r\n:1\r\n$-1\r\n", true);
+        check(b"%1\r\n:1\r\n_\r\n", b"%1\r\n:1\r\n:0\r\n", false);
+        check(b"%0\r\n", b"%1\r\n:1\r\n_\r\n", false);
+    }
 }

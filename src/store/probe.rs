@@ -339,12 +339,15 @@ mod tests {
     #[test]
     fn data_past_its_limit_is_not_answered() {
         let limit = Duration::from_millis(3500);
-        let check = |state: Replication, expected: Option<Trouble>| {
+        let trouble = |limit, state: Replication| {
             let rule = Rule {
                 role: ReadRole::Any,
                 max_stale: Some(limit),
             };
-            assert_eq!(rule.trouble(Some(false), &state), expected, "{state:?}");
+            rule.trouble(Some(false), &state)
+        };
+        let check = |state: Replication, expected: Option<Trouble>| {
+            assert_eq!(trouble(limit, state), expected, "{state:?}");
         };
         let stale = |age, link_up| {
             Some(Trouble::Stale {
@@ -360,6 +363,8 @@ mod tests {
         check(replica(true, None, None), Some(Trouble::AgeUnknown));
         check(replica(false, None, Some(-1)), Some(Trouble::NeverSynced));
         check(Replication::parse(MASTER), None);
+        let as_old_as_allowed = replica(true, Some(4), None);
+        assert_eq!(trouble(Duration::from_secs(4), as_old_as_allowed), None);
         let text = stale(4, false).map(|trouble| trouble.to_string());
         assert_eq!(
             text.as_deref(),

@@ -370,3 +370,6 @@ impl Drop for Seat<'_> {
         self.0.set(self.0.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

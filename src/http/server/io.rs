@@ -299,3 +299,104 @@ impl<T: Transport> Write for Io<T> {
         self.0.poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::io::Write as _;
+    use std::net;
+    use std::pin::pin;
+    use std::task::Waker;
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    use super::super::table::{Table, Timeouts};
+    use super::*;
+
+    /// A client in memory, and the server's end of its connection, on which `room` bytes may be
+    /// under way.
+    fn pair(room: usize) -> (DuplexStream, Rc<Socket<DuplexStream>>) {
+        let long = Duration::from_secs(3_600);
+        let entry = Table::new(Timeouts::new(long, long)).insert(Instant::now());
+        let (client, stream) = duplex(room);
+        (client, Socket::new(stream, entry, Rc::default()))
+    }
+
+    fn write(socket: &Rc<Socket<DuplexStream>>, bytes: &[u8]) {
+        let mut context = Context::from_waker(Waker::noop());
+        let written = Pin::new(&mut Io(socket.clone())).poll_write(&mut context, bytes);
+        assert!(matches!(written, Poll::Ready(Ok(n)) if n == bytes.len()));
+    }
+
+    /// What the client has to read now.
+    fn read(client: &mut DuplexStream) -> String {
+        let mut bytes = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(read) = pin!(client.read_buf(&mut bytes)).poll(&mut context) {
+            assert!(read.is_ok_and(|read| read > 0));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[test]
+    fn the_first_answer_of_a_turn_leaves_at_once_and_none_overtakes_another() {
+        let (mut client, socket) = pair(4);
+        let mut context = Context::from_waker(Waker::noop());
+        write(&socket, b"1111");
+        write(&socket, b"22");
+        assert_eq!(read(&mut client), "1111");
+        socket.begin_turn();
+        write(&socket, b"33");
+        assert_eq!(read(&mut client), "", "behind what waits");
+        assert!(socket.poll_send(&mut context).is_ready());
+        assert_eq!(read(&mut client), "2233");
+        socket.begin_turn();
+        write(&socket, b"44");
+        write(&socket, b"55");
+        assert_eq!(read(&mut client), "44", "the first of its turn");
+        assert!(socket.poll_send(&mut context).is_ready());
+        assert_eq!(read(&mut client), "55");
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_known_until_it_has_taken_all() {
+        let (mut client, socket) = pair(2);
+        let mut context = Context::from_waker(Waker::noop());
+        write(&socket, b"11");
+        write(&socket, b"2233");
+        for taken in ["11", "22", "33"] {
+            assert_eq!(socket.entry.is_blocked(), taken != "11");
+            assert!(socket.poll_send(&mut context).is_pending() || taken == "33");
+            assert_eq!(read(&mut client), taken);
+        }
+        assert!(socket.poll_send(&mut context).is_ready());
+        assert!(!socket.entry.is_blocked());
+    }
+
+    #[test]
+    fn the_kernel_is_asked_what_has_arrived() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        let _inside = runtime.enter();
+        let listener = net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let mut client = net::TcpStream::connect(addr).expect("it listens");
+        let (stream, _) = listener.accept().expect("a client");
+        stream.set_nonblocking(true).expect("a socket");
+        let stream = TcpStream::from_std(stream).expect("a runtime");
+        assert!(!stream.has_arrived());
+        client.write_all(b"GET").expect("a connection");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !stream.has_arrived() {
+            assert!(Instant::now() < deadline, "it has not arrived");
+        }
+        let taken = SockRef::from(&stream).recv(&mut [MaybeUninit::uninit(); 8]);
+        assert_eq!(taken.ok(), Some(3));
+        drop(client);
+        // Its end is no byte of a request.
+        assert!(!stream.has_arrived());
+    }
+}

@@ -264,3 +264,78 @@ impl<S: Service> Drop for Call<S> {
         in_flight.set(in_flight.get().saturating_sub(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    impl Transport for DuplexStream {
+        fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+
+        fn has_arrived(&self) -> bool {
+            false
+        }
+    }
+
+    /// Reads the body, answers nothing, and remembers whom.
+    #[derive(Default)]
+    struct Last(Rc<RefCell<Option<Rc<Entry>>>>);
+
+    impl Service for Last {
+        type Future = Pin<Box<dyn Future<Output = Response<Body>>>>;
+
+        fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future {
+            *self.0.borrow_mut() = Some(entry.clone());
+            Box::pin(async {
+                let _ = request.into_body().collect().await;
+                Response::new(Body::default())
+            })
+        }
+    }
+
+    /// What a connection is doing once the request in `bytes` is answered.
+    async fn check(bytes: &[u8], expected: State) {
+        let last = Last::default();
+        let entry = last.0.clone();
+        let hour = Duration::from_secs(3_600);
+        let limits = Limits {
+            timeouts: Timeouts::new(hour, hour),
+            max_requests: 1,
+        };
+        let server = Server::new(last, limits, Rc::default());
+        let (mut client, stream) = duplex(MAX_HEAD);
+        let serving = tokio::task::spawn_local(server.serve(stream));
+        client.write_all(bytes).await.expect("there is room");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let read = client.read_buf(&mut answer).await;
+            assert!(read.is_ok_and(|read| read > 0), "an answer");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+        let state = entry.borrow().as_ref().map(|entry| entry.state());
+        assert_eq!(state, Some(expected), "{}", bytes.escape_ascii());
+        serving.abort();
+    }
+
+    #[test]
+    fn a_next_head_has_begun_only_if_bytes_of_it_are_there() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            check(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", State::Idle).await;
+            check(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", State::Head).await;
+            let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n1.5";
+            check(post, State::Idle).await;
+        });
+    }
+}

@@ -380,6 +380,11 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Context, Wake};
+
     use super::*;
 
     const REQUEST: Duration = Duration::from_millis(400);
@@ -451,9 +456,66 @@ mod tests {
         let other = table.insert(at(180));
         other.enter(State::Write, at(180));
         other.block(at(180));
+        assert!(other.is_blocked());
         other.unblock();
+        assert!(!other.is_blocked());
         table.sweep_once(at(900));
         assert_eq!(other.cut(), None, "it has taken all");
+    }
+
+    /// Counts how often the task of a connection is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_is_woken_once_for_what_is_due() {
+        let table = Table::new(Timeouts {
+            header: ms(400),
+            idle: ms(400),
+            ..timeouts()
+        });
+        let start = Instant::now();
+        let check = |state| {
+            let entry = table.insert(start);
+            entry.enter(state, start);
+            // The task runs for a second time, and is another one by then.
+            let (former, task) = (Arc::<Woken>::default(), Arc::<Woken>::default());
+            for woken in [&former, &task, &task] {
+                entry.listen(&Waker::from(woken.clone()));
+            }
+            for late in [399, 400, 500, 600] {
+                table.sweep_once(start + Duration::from_millis(late));
+                let expected = usize::from(late >= 400);
+                assert_eq!(task.0.load(Relaxed), expected, "{state:?}, {late} ms");
+            }
+            assert_eq!(former.0.load(Relaxed), 0, "{state:?}");
+        };
+        for state in [State::Idle, State::Head, State::Body, State::Handler] {
+            check(state);
+        }
+    }
+
+    #[test]
+    fn emptied_waits_for_the_last_connection() {
+        let table = Table::new(timeouts());
+        let (first, last) = (table.insert(Instant::now()), table.insert(Instant::now()));
+        let mut emptied = pin!(table.emptied());
+        let mut is_emptied = || {
+            let mut context = Context::from_waker(Waker::noop());
+            emptied.as_mut().poll(&mut context).is_ready()
+        };
+        assert!(!is_emptied());
+        table.remove(&first);
+        assert_eq!(table.len(), 1);
+        assert!(!is_emptied());
+        table.remove(&last);
+        assert!(is_emptied());
     }
 
     #[test]

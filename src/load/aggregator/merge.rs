@@ -125,7 +125,7 @@ impl Merge {
         self.capped += usize::from(generator.workers_capped);
         let silent = generator
             .silent_seconds
-            .is_some_and(|silent| silent > SILENT_SECONDS);
+            .is_some_and(|silent| silent >= SILENT_SECONDS);
         self.silent += usize::from(silent);
         self.restarted += usize::from(signs.restarted);
     }
@@ -325,7 +325,7 @@ mod tests {
 
         let mut troubled = report(10.0, 10.0);
         troubled.generator.workers_capped = true;
-        troubled.generator.silent_seconds = Some(3.1);
+        troubled.generator.silent_seconds = Some(SILENT_SECONDS);
         let restarted = Signs {
             restarted: true,
             ..SETTLED

@@ -190,26 +190,6 @@ fn attributes_count_as_no_element_and_stand_anywhere() {
 }
 
 #[test]
-fn helpers() {
-    let check = |input: &[u8], text: Option<&[u8]>, push| {
-        let decoded = Decoder::new(Limits::default()).decode(input);
-        let reply =
-            decoded.map(|decoded| decoded.map(|it| (it.reply.as_text(), it.reply.is_push())));
-        assert_eq!(reply, Ok(Some((text, push))), "{}", input.escape_ascii());
-    };
-    check(b"+OK\r\n", Some(b"OK"), false);
-    check(b"$2\r\nab\r\n", Some(b"ab"), false);
-    check(b"=6\r\ntxt:ab\r\n", Some(b"ab"), false);
-    check(b"|0\r\n$2\r\nab\r\n", Some(b"ab"), false);
-    check(b"-ERR\r\n", None, false);
-    check(b":1\r\n", None, false);
-    check(b"_\r\n", None, false);
-    check(b">1\r\n+x\r\n", None, true);
-    check(b"|1\r\n+a\r\n+b\r\n>1\r\n+x\r\n", None, true);
-    check(b"*1\r\n+x\r\n", None, false);
-}
-
-#[test]
 fn refusals() {
     use DecodeError as E;
     let check = |input: &str, error: E| {
@@ -431,6 +411,24 @@ fn the_fast_path_has_the_same_limits() {
         b"$10\r\n1234567890\r\n",
     );
     assert_eq!(long, Err(DecodeError::LineTooLong { limit: 1 }));
+}
+
+#[test]
+fn the_fast_path_takes_all_short_strings_and_nothing_else() {
+    let check = |text: &[u8], fast: bool| {
+        let header = format!("${}\r\n", text.len());
+        let input = [header.as_bytes(), text, b"\r\n"].concat();
+        let mut decoder = Decoder::new(Limits::default());
+        let reply = Reply::Bulk(text);
+        let len = input.len();
+        assert_eq!(decoder.decode(&input), Ok(Some(Decoded { reply, len })));
+        assert_eq!(decoder.examined == 0, fast, "{} bytes", text.len());
+    };
+    check(b"", false);
+    for len in 1..=99 {
+        check(&b"\r\n".repeat(50)[..len], true);
+    }
+    check(&[b'1'; 100], false);
 }
 
 #[test]

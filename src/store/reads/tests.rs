@@ -128,6 +128,20 @@ fn what_was_sent_is_forgotten() {
 }
 
 #[test]
+fn a_turn_full_of_fields_is_not_searched_for_each_of_them() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let read = |number: usize| {
+        rig.begun(
+            rig.reads
+                .field(number.to_string().as_bytes(), Instant::now()),
+        )
+    };
+    let _reads: Vec<_> = (0..3 * MIN_SWEEP).map(read).collect();
+    // Nothing could be dropped at one and at two times the least.
+    assert_eq!(rig.reads.sweep_at.get(), 4 * MIN_SWEEP);
+}
+
+#[test]
 fn direct_reads_share_nothing() {
     let rig = Rig::usable(ReadMode::Direct);
     let (mut a, mut b) = (rig.read(), rig.read());
@@ -251,6 +265,85 @@ fn a_full_batch_is_shed() {
     for mut read in reads {
         assert_eq!(poll(&mut read), body(1));
     }
+}
+
+#[test]
+fn a_reply_that_is_no_value_is_told_apart_and_may_end_its_connection() {
+    let check = |many: bool, reply: &[u8], expected: ReadError, end: Result<(), Error>| {
+        let rig = Rig::usable(ReadMode::Batch);
+        let now = Instant::now();
+        let mut read = rig.begun(match many {
+            true => rig.reads.many([b"A"[..].into()].into(), now),
+            false => rig.reads.current(now),
+        });
+        rig.hand().flush();
+        let shown = reply.escape_ascii();
+        assert_eq!(rig.hand().receive(reply), end, "{shown}");
+        assert_eq!(poll(&mut read), Some(Err(expected)), "{shown}");
+    };
+    let refused = |kind, text: &str| ReadError::Refused {
+        kind,
+        text: text.into(),
+    };
+    let unfit = |kind, text: &str| Error::Unfit {
+        kind,
+        text: text.into(),
+    };
+    let (no_text, no_list) = (
+        "HGET was answered with no text",
+        "HMGET was answered with no list of texts",
+    );
+    for many in [false, true] {
+        let wrong = refused(ErrorKind::WrongType, "WRONGTYPE no");
+        check(many, b"-WRONGTYPE no\r\n", wrong, Ok(()));
+        let (stranger, end) = (ErrorKind::NoAuth, "NOAUTH no");
+        let ended = Err(unfit(stranger, end));
+        check(many, b"-NOAUTH no\r\n", refused(stranger, end), ended);
+    }
+    let wrong = |what| (ReadError::WrongReply(what), Err(Error::Confused(what)));
+    let (error, end) = wrong(no_text);
+    check(false, b":1\r\n", error, end);
+    let (error, end) = wrong(no_list);
+    check(true, b":1\r\n", error, end);
+    check(false, b"$1\r\nx\r\n", ReadError::NotANumber, Ok(()));
+}
+
+#[test]
+fn a_server_that_says_so_itself_is_asked_no_more() {
+    for (error, usable) in [
+        (&b"-LOADING no\r\n"[..], false),
+        (b"-MASTERDOWN no\r\n", false),
+        (b"-BUSY no\r\n", true),
+    ] {
+        let rig = Rig::usable(ReadMode::Batch);
+        let mut read = rig.read();
+        rig.hand().flush();
+        assert_eq!(rig.hand().receive(error), Ok(()));
+        assert!(matches!(
+            poll(&mut read),
+            Some(Err(ReadError::Refused { .. }))
+        ));
+        let shown = error.escape_ascii();
+        assert_eq!(rig.hand().link.is_admitted(), usable, "{shown}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_until_a_link_may_answer() {
+    let rig = Rig::new(ReadMode::Batch, 1);
+    let trouble = || rig.reads.trouble();
+    assert_eq!(trouble().as_deref(), Some("replica r:1: not connected yet"));
+    rig.hand().connect();
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(LOADING), Ok(()));
+    let loading = "replica r:1: is loading its data set";
+    assert_eq!(trouble().as_deref(), Some(loading));
+    rig.reads.probe();
+    rig.hand().flush();
+    assert_eq!(rig.hand().receive(WELL), Ok(()));
+    assert_eq!(trouble(), None);
+    rig.hand().lose();
+    assert!(trouble().is_some_and(|why| why.starts_with("replica r:1: ")));
 }
 
 /// What a replica says whose link to the master has been down for this long.
