@@ -305,7 +305,12 @@ fn a_reply_that_is_no_value_is_told_apart_and_may_end_its_connection() {
     check(false, b":1\r\n", error, end);
     let (error, end) = wrong(no_list);
     check(true, b":1\r\n", error, end);
-    check(false, b"$1\r\nx\r\n", ReadError::NotANumber, Ok(()));
+    check(
+        false,
+        b"$1\r\nx\r\n",
+        ReadError::NotANumber { field: None },
+        Ok(()),
+    );
 }
 
 #[test]
