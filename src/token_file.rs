@@ -120,7 +120,7 @@ mod tests {
         check(Trouble::TooLong, "holds more than 4096 bytes");
         check(
             Trouble::Unsendable,
-            "holds more than one line of visible ASCII, which no header can carry",
+            "is not one line of visible ASCII without spaces; put the token there and nothing else",
         );
     }
 }
