@@ -8,7 +8,7 @@ use super::certificate::Certificate;
 use super::report::Verdict;
 use super::session::{OpenError, Secured};
 use crate::conn::Error;
-use crate::net::dial::DialError;
+use crate::net::DialError;
 use crate::net::endpoint::{Password, TlsOptions};
 use crate::resp::ErrorKind;
 

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::conn::{self, Conn, Error, Event, Verdict};
 use crate::metrics::{self, RoleOf};
-use crate::net::dial::{self, DialError, Stream};
+use crate::net::DialError;
+use crate::net::dial::{self, Stream};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, LIMITS, Resolver, failed_login, hint};
 use crate::resp::{self, ErrorKind, Reply};

@@ -21,9 +21,9 @@ use std::mem;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::dial::DialError;
+use super::dial_error::DialError;
 use super::endpoint::{Endpoint, Password, Secret, TlsOptions};
-use super::tls::{self, Identity, Trust};
+use super::tls::{self, Identity, TlsMaterial, Trust};
 use crate::metrics::RoleOf;
 
 /// Redis takes no longer argument from a client that is yet to log in ("unauthenticated bulk
@@ -35,13 +35,6 @@ pub struct Material {
     pub password: Option<Secret>,
     /// `None`: plaintext.
     pub tls: Option<TlsMaterial>,
-}
-
-/// What one TLS handshake uses.
-pub struct TlsMaterial {
-    pub trust: Trust,
-    /// `None`: we have no certificate to show.
-    pub identity: Option<Identity>,
 }
 
 /// The credentials of one role of one worker, shared by its connections.

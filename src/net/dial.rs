@@ -1,9 +1,7 @@
 //! From an endpoint to a byte stream: name lookup, TCP or Unix socket, TLS. Login is `conn`'s.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -11,10 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::credentials::{Material, TlsMaterial};
+use super::credentials::Material;
+use super::dial_error::DialError;
 use super::endpoint::{Address, Endpoint, Secret, TlsOptions};
 use super::resolve::Resolver;
-use super::tls;
+use super::tls::{self, TlsMaterial};
 use crate::conn::Login;
 
 /// The kernel probes a silent peer after this long, and then this often, so that a peer that
@@ -34,48 +33,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
 /// The transport of one connection.
 pub type Stream = Box<dyn Transport>;
-
-/// Why no stream could be made. Says what was tried.
-#[derive(Debug)]
-pub enum DialError {
-    Lookup {
-        host: String,
-        error: io::Error,
-    },
-    /// Every address failed; the last one's error.
-    Connect {
-        target: String,
-        error: io::Error,
-    },
-    /// A file, the name or the handshake; in words.
-    Tls(String),
-    Secret {
-        path: PathBuf,
-        error: io::Error,
-    },
-    /// The deadline for name, TCP, TLS and login passed during this step.
-    Timeout(&'static str),
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DialError::Lookup { host, error } => write!(f, "can't resolve {host}: {error}"),
-            DialError::Connect { target, error } => write!(f, "can't connect to {target}: {error}"),
-            DialError::Tls(text) => f.write_str(text),
-            DialError::Secret { path, error } => {
-                write!(
-                    f,
-                    "can't read the password file {}: {error}; check the path, or mount the file",
-                    path.display()
-                )
-            }
-            DialError::Timeout(step) => write!(f, "no answer in time ({step})"),
-        }
-    }
-}
-
-impl std::error::Error for DialError {}
 
 /// What to log in with.
 pub fn login(endpoint: &Endpoint, password: Option<&Secret>, client_name: &str) -> Login {

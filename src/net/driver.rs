@@ -16,7 +16,8 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::credentials::Credentials;
-use super::dial::{self, DialError, Stream};
+use super::dial::{self, Stream};
+use super::dial_error::DialError;
 use super::endpoint::{Address, Endpoint, SetOptions};
 use super::link::{Link, Owner};
 use super::resolve::Resolver;

@@ -7,6 +7,7 @@
 
 pub mod credentials;
 pub mod dial;
+mod dial_error;
 mod driver;
 pub mod endpoint;
 mod link;
@@ -18,6 +19,7 @@ pub(crate) mod test;
 pub mod tls;
 
 pub use credentials::Credentials;
+pub use dial_error::DialError;
 pub use driver::{Driver, LIMITS, failed_login, hint};
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};

@@ -22,7 +22,6 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-use super::credentials::TlsMaterial;
 use super::endpoint::TlsOptions;
 
 mod explain;
@@ -39,6 +38,13 @@ pub type Trust = Arc<RootCertStore>;
 
 /// Our own certificate chain and its key.
 pub type Identity = Arc<dyn ResolvesClientCert>;
+
+/// What one TLS handshake uses.
+pub struct TlsMaterial {
+    pub trust: Trust,
+    /// `None`: we have no certificate to show.
+    pub identity: Option<Identity>,
+}
 
 /// Makes what a handshake with `host` needs.
 ///

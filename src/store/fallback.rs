@@ -13,8 +13,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::found::{ReadError, Waiter};
 use super::probe::{ReadRole, Rule};
-use super::reads::{ReadError, Reads, Waiter};
+use super::reads::Reads;
 use super::source::{Place, Source};
 use crate::conn::{Error, Fate, Greeting, Verdict};
 use crate::metrics;

@@ -12,6 +12,7 @@
 mod confirm;
 mod fallback;
 mod fields;
+mod found;
 mod number;
 mod probe;
 mod reads;
@@ -23,9 +24,10 @@ mod writes;
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use crate::resp::ErrorKind;
 pub use fallback::Fallback;
+pub use found::{Found, ReadError};
 pub use number::shortest;
 pub use probe::{ReadRole, Replication, Rule, is_loading};
-pub use reads::{Found, Read, ReadError, ReadMode, ReadOptions, Reads};
+pub use reads::{Read, ReadMode, ReadOptions, Reads};
 pub use waiter::{Answer, Wait};
 pub use writes::{Progress, WriteError, WriteOptions, Writes};
 

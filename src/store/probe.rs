@@ -17,6 +17,14 @@ pub enum ReadRole {
     Replica,
 }
 
+/// A section of `INFO`, asked for one by one: several in one command need Redis 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    Persistence,
+    Replication,
+    Cpu,
+}
+
 /// What `INFO replication` says that matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replication {

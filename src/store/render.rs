@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::found::ReadError;
 use super::number::is_json_number;
-use super::reads::ReadError;
 use crate::conn::printable;
 use crate::resp::Reply;
 

@@ -14,20 +14,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::probe::{self, Replication, Rule};
-use super::reads::Waiter;
+use super::found::Waiter;
+use super::probe::{self, Replication, Rule, Section};
 use crate::conn::{Error, Greeting, Verdict, printable};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Set};
 use crate::resp::{self, ErrorKind, Reply};
-
-/// A section of `INFO`, asked for one by one: several in one command need Redis 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
-    Persistence,
-    Replication,
-    Cpu,
-}
 
 /// Which of the two servers that can answer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
