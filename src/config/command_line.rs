@@ -5,10 +5,10 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::flag::Subcommand;
-use super::flag::{Flag, variable};
+use super::exit;
+use super::flag::{Flag, Subcommand, variable};
 use super::subcommands::SUBCOMMANDS;
 
 const SERVE_RULES: &str = "\
@@ -24,8 +24,39 @@ Forms:
   sense. Sizes are bytes, or end in k or KiB (1,024 bytes), m or MiB. Bare flags take true or false
   in the environment.";
 
+/// What clap makes of the command line once the flags that it doesn't know are gone, of which it
+/// would name the first only; and a sentence about each of those.
+pub(super) fn matches(mut args: Vec<OsString>) -> (Result<ArgMatches, clap::Error>, Vec<String>) {
+    let mut unknown = Vec::new();
+    loop {
+        let matches = command().try_get_matches_from(&args);
+        let flag = matches.as_ref().err().and_then(exit::unknown_flag);
+        let Some((place, text)) = flag.and_then(|(flag, text)| Some((find(&args, flag)?, text)))
+        else {
+            return (matches, unknown);
+        };
+        unknown.push(text);
+        let has_value = !args.remove(place).as_encoded_bytes().contains(&b'=')
+            && args
+                .get(place)
+                .is_some_and(|next| !next.as_encoded_bytes().starts_with(b"-"));
+        if has_value {
+            args.remove(place);
+        }
+    }
+}
+
+/// Where `--flag` or `--flag=value` stands.
+fn find(args: &[OsString], flag: &str) -> Option<usize> {
+    args.iter().position(|arg| {
+        let name = arg.as_encoded_bytes().strip_prefix(b"--");
+        let rest = name.and_then(|name| name.strip_prefix(flag.as_bytes()));
+        matches!(rest, Some([] | [b'=', ..]))
+    })
+}
+
 /// The whole command line.
-pub(super) fn command() -> Command {
+fn command() -> Command {
     Command::new("redis-api")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A read API over Redis that scales with its pods")
@@ -83,9 +114,38 @@ fn arg(flag: &'static Flag) -> Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::parse_with;
 
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn all_unknown_flags_are_named_beside_what_else_is_wrong() {
+        fn check(args: &[&str], names: &[&str]) {
+            let args = ["redis-api", "serve"].iter().chain(args);
+            let drain_delay = |name: &str| (name == "DRAIN_DELAY").then(|| "soon".into());
+            let exit = parse_with(args.map(OsString::from), &drain_delay).expect_err("is wrong");
+            for name in names {
+                assert!(exit.text.contains(name), "{name}: {}", exit.text);
+            }
+            assert!(!exit.text.contains("hunter2"), "{}", exit.text);
+        }
+        check(
+            &["--nope", "hunter2", "--redis-pas=hunter2", "--workers=0"],
+            &[
+                "error: 4 flags or values are wrong:\n",
+                "--nope is no flag here\n",
+                "--redis-pas is no flag here; did you mean --redis-pass?",
+                "--workers",
+                "DRAIN_DELAY",
+                "See redis-api serve --help",
+            ],
+        );
+        check(
+            &["--nope", "--pin", "--pin"],
+            &["--nope is no flag here", "--pin is given twice"],
+        );
     }
 }

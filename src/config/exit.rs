@@ -1,6 +1,5 @@
 //! Why there is nothing to run, as a text and an exit status.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -24,17 +23,19 @@ pub enum Stream {
     Stderr,
 }
 
-/// The report of every wrong value.
-pub(super) fn wrong_values(errors: &[String], subcommand: &str) -> Exit {
-    let mut text = match errors.len() {
-        1 => "error: a value is wrong:\n".to_string(),
-        n => format!("error: {n} values are wrong:\n"),
+/// The report of every flag and value that is wrong.
+pub(super) fn all_wrong(errors: &[String], subcommand: Option<&str>) -> Exit {
+    let mut text = match errors {
+        [error] => format!("error: {error}\n"),
+        errors => format!("error: {} flags or values are wrong:\n", errors.len()),
     };
-    for error in errors {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "  {error}");
+    if errors.len() > 1 {
+        for error in errors {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "  {error}");
+        }
     }
-    wrong(text, Some(subcommand))
+    wrong(text, subcommand)
 }
 
 /// Something wrong, with the way to the help.
@@ -53,9 +54,13 @@ pub(super) fn wrong(mut text: String, subcommand: Option<&str>) -> Exit {
 /// clap's own refusals: help, version, and what isn't a flag.
 ///
 /// Its messages repeat stray words of the command line, and such a word may be a password (one with
-/// a space in it, unquoted). So only the names of flags are taken over from them. `first` is the
-/// word behind the program's name.
-pub(super) fn refusal(error: &clap::Error, first: Option<&OsString>) -> Exit {
+/// a space in it, unquoted). So only the names of flags are taken over from them. `unknown` are
+/// flags that were found to be wrong before.
+pub(super) fn refusal(
+    error: &clap::Error,
+    mut unknown: Vec<String>,
+    subcommand: Option<&str>,
+) -> Exit {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -74,14 +79,9 @@ pub(super) fn refusal(error: &clap::Error, first: Option<&OsString>) -> Exit {
         }
         _ => {}
     }
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let flag = context(ContextKind::InvalidArg).and_then(flag_name);
-    let what = match (error.kind(), flag) {
-        (ErrorKind::UnknownArgument, Some(flag)) => format!("--{flag} is no flag here"),
-        (ErrorKind::UnknownArgument, None) => {
+    let flag = context(error, ContextKind::InvalidArg).and_then(flag_name);
+    unknown.push(match (error.kind(), flag) {
+        (ErrorKind::UnknownArgument, _) => {
             "there is a word that belongs to no flag (not shown, it may be part of a password)"
                 .into()
         }
@@ -93,16 +93,28 @@ pub(super) fn refusal(error: &clap::Error, first: Option<&OsString>) -> Exit {
         (ErrorKind::InvalidValue, Some(flag)) => format!("--{flag} needs a value"),
         (kind, Some(flag)) => format!("--{flag}: {kind}"),
         (kind, None) => kind.to_string(),
-    };
-    let mut text = format!("error: {what}\n");
-    if let Some(suggestion) = context(ContextKind::SuggestedArg) {
-        let _ = writeln!(text, "  did you mean {suggestion}?");
+    });
+    all_wrong(&unknown, subcommand)
+}
+
+/// The flag that clap doesn't know, and a sentence about it; `None` for any other error.
+pub(super) fn unknown_flag(error: &clap::Error) -> Option<(&str, String)> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
     }
-    let mut names = SUBCOMMANDS.iter().map(|known| known.name);
-    wrong(
-        text,
-        names.find(|name| first.is_some_and(|first| first == name)),
-    )
+    let flag = context(error, ContextKind::InvalidArg).and_then(flag_name)?;
+    let mut text = format!("--{flag} is no flag here");
+    if let Some(suggestion) = context(error, ContextKind::SuggestedArg) {
+        let _ = write!(text, "; did you mean {suggestion}?");
+    }
+    Some((flag, text))
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    }
 }
 
 /// The name in a `--name`, `--name=value` or `--name <VALUE>`; `None` if it doesn't look like one.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use self::subcommands::SUBCOMMANDS;
 use self::values::{Environment, Origin, Values};
 use crate::check::Format;
 use crate::http::guard;
@@ -153,16 +154,23 @@ pub fn parse_with(
     environment: Environment<'_>,
 ) -> Result<Command, Exit> {
     let args: Vec<_> = args.collect();
-    let matches = command_line::command()
-        .try_get_matches_from(&args)
-        .map_err(|error| exit::refusal(&error, args.get(1)))?;
+    let named = SUBCOMMANDS
+        .iter()
+        .find(|known| args.get(1).is_some_and(|first| first == known.name));
+    let (matches, unknown) = command_line::matches(args);
+    let matches = match matches {
+        Ok(matches) => matches,
+        Err(error) => {
+            return Err(exit::refusal(
+                &error,
+                unknown,
+                named.map(|known| known.name),
+            ));
+        }
+    };
     let known = matches.subcommand().and_then(|(name, matches)| {
-        Some((
-            subcommands::SUBCOMMANDS
-                .iter()
-                .find(|known| known.name == name)?,
-            matches,
-        ))
+        let known = SUBCOMMANDS.iter().find(|known| known.name == name)?;
+        Some((known, matches))
     });
     let Some((subcommand, matches)) = known else {
         return Err(exit::wrong(
@@ -171,6 +179,7 @@ pub fn parse_with(
         ));
     };
     let mut values = Values::new(subcommand, matches, environment);
+    values.errors = unknown;
     let command = match subcommand.name {
         "serve" => serve(&mut values).map(|serve| Command::Serve(Box::new(serve))),
         "check" => check(&mut values),
@@ -183,7 +192,7 @@ pub fn parse_with(
     };
     match command {
         Some(command) if values.errors.is_empty() => Ok(command),
-        _ => Err(exit::wrong_values(&values.errors, subcommand.name)),
+        _ => Err(exit::all_wrong(&values.errors, Some(subcommand.name))),
     }
 }
 

@@ -420,7 +420,10 @@ fn all_wrong_values_are_named_at_once() {
         assert_eq!(text.matches(line).count(), 1, "{line}\n{text}");
     }
     assert!(
-        text.starts_with(&format!("error: {} values are wrong:\n", expected.len())),
+        text.starts_with(&format!(
+            "error: {} flags or values are wrong:\n",
+            expected.len()
+        )),
         "{text}"
     );
 }

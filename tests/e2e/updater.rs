@@ -312,7 +312,12 @@ fn wrong_flags_are_named_at_once() {
             "--timeout",
             "x",
         ],
-        &["3 values are wrong", "--api-url", "--every", "--timeout"],
+        &[
+            "3 flags or values are wrong",
+            "--api-url",
+            "--every",
+            "--timeout",
+        ],
     );
 }
 
