@@ -24,15 +24,16 @@ Forms:
   sense. Sizes are bytes, or end in k or KiB (1,024 bytes), m or MiB. Bare flags take true or false
   in the environment.";
 
-/// What clap makes of the command line once the flags that it doesn't know are gone, of which it
-/// would name the first only; and a sentence about each of those.
+/// What clap makes of the command line once the subcommand's flags that it doesn't know are gone, of
+/// which it would name the first only; and a sentence about each of those.
 pub(super) fn matches(mut args: Vec<OsString>) -> (Result<ArgMatches, clap::Error>, Vec<String>) {
     let mut unknown = Vec::new();
     loop {
         let matches = command().try_get_matches_from(&args);
         let flag = matches.as_ref().err().and_then(exit::unknown_flag);
-        let Some((place, text)) = flag.and_then(|(flag, text)| Some((find(&args, flag)?, text)))
-        else {
+        let found = flag.and_then(|(flag, text)| Some((find(&args, flag)?, text)));
+        // The first word stands where the subcommand does.
+        let Some((place, text)) = found.filter(|(place, _)| *place > 1) else {
             return (matches, unknown);
         };
         unknown.push(text);
@@ -146,6 +147,12 @@ mod tests {
         check(
             &["--nope", "--pin", "--pin"],
             &["--nope is no flag here", "--pin is given twice"],
+        );
+        let args = ["redis-api", "--nope", "serve"].map(OsString::from);
+        let exit = parse_with(args.into_iter(), &|_| None).expect_err("is wrong");
+        assert_eq!(
+            exit.text,
+            "error: --nope is no flag here\n\nSee redis-api --help.\n"
         );
     }
 }

@@ -81,10 +81,12 @@ pub(super) fn refusal(
     }
     let flag = context(error, ContextKind::InvalidArg).and_then(flag_name);
     unknown.push(match (error.kind(), flag) {
-        (ErrorKind::UnknownArgument, _) => {
-            "there is a word that belongs to no flag (not shown, it may be part of a password)"
-                .into()
-        }
+        (ErrorKind::UnknownArgument, _) => match unknown_flag(error) {
+            Some((_, text)) => text,
+            None => "there is a word that belongs to no flag (not shown, it may be part of a \
+                     password)"
+                .into(),
+        },
         (ErrorKind::InvalidSubcommand, _) => {
             let names: Vec<_> = SUBCOMMANDS.iter().map(|known| known.name).collect();
             format!("unknown subcommand; there are {}", names.join(", "))
