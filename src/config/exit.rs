@@ -25,16 +25,14 @@ pub enum Stream {
 
 /// The report of every flag and value that is wrong.
 pub(super) fn all_wrong(errors: &[String], subcommand: Option<&str>) -> Exit {
-    let mut text = match errors {
+    let text = match errors {
         [error] => format!("error: {error}\n"),
-        errors => format!("error: {} flags or values are wrong:\n", errors.len()),
-    };
-    if errors.len() > 1 {
-        for error in errors {
-            // Writing to a `String` cannot fail.
-            let _ = writeln!(text, "  {error}");
+        errors => {
+            let count = errors.len();
+            let lines = errors.join("\n  ");
+            format!("error: {count} flags or values are wrong:\n  {lines}\n")
         }
-    }
+    };
     wrong(text, subcommand)
 }
 

@@ -101,12 +101,7 @@ impl<W> Link<W> {
         now: Instant,
         encode: impl FnOnce(&mut BytesMut),
     ) -> Result<(), (W, Refusal)> {
-        match &mut *self.conn.borrow_mut() {
-            None => return Err((waiter, Refusal::NotReady)),
-            Some(conn) => conn.enqueue(waiter, now, encode)?,
-        }
-        self.enqueued();
-        Ok(())
+        self.write(waiter, |conn, waiter| conn.enqueue(waiter, now, encode))
     }
 
     /// The same for a question about the server itself, which a full window doesn't keep back.
@@ -119,22 +114,28 @@ impl<W> Link<W> {
         now: Instant,
         encode: impl FnOnce(&mut BytesMut),
     ) -> Result<(), (W, Refusal)> {
-        match &mut *self.conn.borrow_mut() {
-            None => return Err((waiter, Refusal::NotReady)),
-            Some(conn) => conn.enqueue_aside(waiter, now, encode)?,
-        }
-        self.enqueued();
-        Ok(())
+        self.write(waiter, |conn, waiter| {
+            conn.enqueue_aside(waiter, now, encode)
+        })
     }
 
-    /// A command was written: the driver is to send it.
-    fn enqueued(&self) {
+    /// Has `enqueue` write a command, and the driver send it.
+    fn write(
+        &self,
+        waiter: W,
+        enqueue: impl FnOnce(&mut Conn<W>, W) -> Result<(), (W, Refusal)>,
+    ) -> Result<(), (W, Refusal)> {
+        match &mut *self.conn.borrow_mut() {
+            None => return Err((waiter, Refusal::NotReady)),
+            Some(conn) => enqueue(conn, waiter)?,
+        }
         self.metrics.role().commands.add(1);
         if !self.woken.replace(true)
             && let Some(driver) = &*self.driver.borrow()
         {
             driver.wake_by_ref();
         }
+        Ok(())
     }
 
     /// Says that many requests share a command at present. Then the driver looks at the sockets once
