@@ -23,8 +23,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mimalloc::MiMalloc;
-use redis_api::load::aggregator::{Merge, Report, Signs};
-use redis_api::load::window::{Generator, Sample, Tally, Window};
+use redis_api_rig::aggregator::{Merge, Report, Signs};
+use redis_api_rig::window::{Generator, Sample, Tally, Window};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 

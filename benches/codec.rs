@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use redis_api::resp::{Decoder, Limits, Reply, command, constant};
+use redis_api_wire::resp::{Decoder, Limits, Reply, command, constant};
 
 const HGET: [&[u8]; 3] = [b"HGET", b"currency", b"current-value"];
 

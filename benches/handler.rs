@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
-use redis_api::http::guard::Guard;
-use redis_api::http::hello::Hello;
-use redis_api::http::server::{Limits, Server, Service, Timeouts};
-use redis_api::http::service::{self, Api};
-use redis_api::store::{ReadMode, WriteOptions, Writes};
+use redis_api_server::http::guard::Guard;
+use redis_api_server::http::hello::Hello;
+use redis_api_server::http::server::{Limits, Server, Service, Timeouts};
+use redis_api_server::http::service::{self, Api};
+use redis_api_server::store::{ReadMode, WriteOptions, Writes};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
 use tokio::task::spawn_local;
 

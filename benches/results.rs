@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use redis_api::load::bot::{Recorder, Settings, read};
-use redis_api::load::window::parse_time;
+use redis_api_rig::bot::{Recorder, Settings, read};
+use redis_api_rig::window::parse_time;
 
 const RECORDED: &[u8] = include_bytes!("../tests/data/vegeta-results.json");
 

@@ -6,17 +6,17 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use redis_api::check;
-use redis_api::config::{self, Command, HelloWorld, Serve, Stream};
-use redis_api::guarded;
-use redis_api::http::guard::Guard;
-use redis_api::http::service;
-use redis_api::load::{aggregator, bot, updater};
-use redis_api::local;
-use redis_api::log;
-use redis_api::ramp;
-use redis_api::store::{ReadMode, ReadOptions, WriteOptions};
-use redis_api::worker::{self, ApiOptions, Port};
+use redis_api_rig::{aggregator, bot, guarded, local, ramp, updater};
+use redis_api_server::check;
+use redis_api_server::http::guard::Guard;
+use redis_api_server::http::service;
+use redis_api_server::store::{ReadMode, ReadOptions, WriteOptions};
+use redis_api_server::worker::{self, ApiOptions, Port};
+
+use crate::config::{Command, HelloWorld, Serve, Stream};
+
+mod config;
+mod log;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;

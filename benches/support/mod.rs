@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_api::metrics::{self, RoleOf, Side};
-use redis_api::net::endpoint::{Address, Endpoint, Password, SetOptions};
-use redis_api::net::{Credentials, Driver, Owner, Resolver, Set};
-use redis_api::store::{ReadMode, ReadOptions, ReadRole, Reads};
-use redis_api::turn::Turn;
+use redis_api_server::metrics::{self, RoleOf, Side};
+use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions};
+use redis_api_server::net::{Credentials, Driver, Owner, Resolver, Set};
+use redis_api_server::store::{ReadMode, ReadOptions, ReadRole, Reads};
+use redis_api_server::turn::Turn;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use redis_api::resp::{Decoder, Limits, Reply, constant};
-use redis_api::store::{CURRENT, HASH};
+use redis_api_server::store::{CURRENT, HASH};
+use redis_api_wire::resp::{Decoder, Limits, Reply, constant};
 use tokio::task::spawn_local;
 
 use super::Far;

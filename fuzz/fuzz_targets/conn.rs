@@ -1,13 +1,13 @@
 //! A connection under any course of events, with any bytes from the server's side.
 //!
 //! The input is a sequence of steps, one or two bytes each, after a first byte that chooses the
-//! server. What is asserted after every step is in `tests/conn/model.rs`.
+//! server. What is asserted after every step is in `src/wire/tests/conn/model.rs`.
 
 #![no_main]
 
-#[path = "../../tests/conn/model.rs"]
+#[path = "../../src/wire/tests/conn/model.rs"]
 mod model;
-#[path = "../../tests/conn/server.rs"]
+#[path = "../../src/wire/tests/conn/server.rs"]
 mod server;
 
 use std::time::Duration;

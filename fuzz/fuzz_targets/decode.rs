@@ -5,11 +5,11 @@
 
 #![no_main]
 
-#[path = "../../tests/codec/value.rs"]
+#[path = "../../src/wire/tests/codec/value.rs"]
 mod value;
 
 use libfuzzer_sys::fuzz_target;
-use redis_api::resp::{DecodeError, Decoder, Limits};
+use redis_api_wire::resp::{DecodeError, Decoder, Limits};
 use value::Value;
 
 /// Low enough that a small input runs into them.

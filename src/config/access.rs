@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 
 use super::parsers;
 use super::values::Values;
-use crate::http::cors::Cors;
-use crate::http::guard::{Fields, Options};
+use redis_api_server::http::cors::Cors;
+use redis_api_server::http::guard::{Fields, Options};
 
 /// The rules for clients; warns of writes that are open to other machines.
 pub(super) fn access(values: &mut Values<'_>, listen: Option<SocketAddr>) -> Option<Options> {

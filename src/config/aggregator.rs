@@ -6,8 +6,8 @@ use super::flag::{Group, flag, list};
 use super::parsers::Expected;
 use super::values::Values;
 use super::{address, url};
-use crate::load::aggregator::{BOTS_MAX, Name, Options, Target};
-use crate::net::endpoint::Address;
+use redis_api_rig::aggregator::{BOTS_MAX, Name, Options, Target};
+use redis_api_server::net::endpoint::Address;
 
 pub(super) const AGGREGATOR: Group = Group {
     heading: "Aggregator",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::values::Values;
 use super::{choice, parsers};
-use crate::net::endpoint::SetOptions;
-use crate::worker::FallbackOptions;
+use redis_api_server::net::endpoint::SetOptions;
+use redis_api_server::worker::FallbackOptions;
 
 /// Below this a limit for the age of data needs a master that pings its replicas more often than
 /// each 10 s, its default: the ping comes up to a second late, and so does our look at it.

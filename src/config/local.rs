@@ -7,8 +7,8 @@ use super::flags::WORKERS;
 use super::parsers;
 use super::values::Values;
 use super::{choice, listen, listen_apart, log_options, workers};
-use crate::local::{Options, Topology};
 use crate::log;
+use redis_api_rig::local::{Options, Topology};
 
 /// The highest rate that can be asked for: a guard against typing errors.
 const RATE_MAX: usize = 1_000_000;

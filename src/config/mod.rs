@@ -15,13 +15,13 @@ use tracing::level_filters::LevelFilter;
 
 use self::subcommands::SUBCOMMANDS;
 use self::values::{Environment, Origin, Values};
-use crate::check::Format;
-use crate::http::guard;
-use crate::load::{aggregator as load_aggregator, bot, updater as load_updater};
 use crate::log;
-use crate::net::endpoint::{Endpoint, SetOptions};
-use crate::store::{ReadMode, ReadRole};
-use crate::worker::{ClientLimits, FallbackOptions};
+use redis_api_rig::{aggregator as load_aggregator, bot, updater as load_updater};
+use redis_api_server::check::Format;
+use redis_api_server::http::guard;
+use redis_api_server::net::endpoint::{Endpoint, SetOptions};
+use redis_api_server::store::{ReadMode, ReadRole};
+use redis_api_server::worker::{ClientLimits, FallbackOptions};
 
 mod access;
 mod address;
@@ -51,7 +51,7 @@ pub enum Command {
     /// The same server returning a constant.
     HelloWorld(HelloWorld),
     /// The whole rig on this machine.
-    Local(crate::local::Options, log::Options),
+    Local(redis_api_rig::local::Options, log::Options),
     /// Looks at what `serve` would meet with these options.
     Check(Box<Serve>, Format),
     /// Drives vegeta.
@@ -61,7 +61,7 @@ pub enum Command {
     /// Posts values.
     Updater(load_updater::Options, log::Options),
     /// Holds one rate after another.
-    Ramp(crate::ramp::Options, log::Options),
+    Ramp(redis_api_rig::ramp::Options, log::Options),
 }
 
 impl Command {

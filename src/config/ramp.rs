@@ -8,7 +8,7 @@ use super::local::{REDIS_SERVER, VEGETA, topology};
 use super::parsers::{self, Expected};
 use super::values::Values;
 use super::{url, workers};
-use crate::ramp::Options;
+use redis_api_rig::ramp::Options;
 
 /// The highest rate that can be asked for: a guard against typing errors.
 const RATE_MAX: u32 = 1_000_000;

@@ -1,7 +1,7 @@
 use super::*;
 
-use crate::http::cors::Cors;
-use crate::net::endpoint::{Address, Password, Secret, TlsOptions};
+use redis_api_server::http::cors::Cors;
+use redis_api_server::net::endpoint::{Address, Password, Secret, TlsOptions};
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Command, Exit> {
     let args = ["redis-api"].iter().chain(args).map(OsString::from);

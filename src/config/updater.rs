@@ -3,7 +3,7 @@
 use super::flag::{Group, flag};
 use super::values::Values;
 use super::{parsers, url};
-use crate::load::updater::Options;
+use redis_api_rig::updater::Options;
 
 pub(super) const UPDATER: Group = Group {
     heading: "Updater",

@@ -9,7 +9,7 @@ use url::Url;
 use super::flag::{Group, flag, list};
 use super::parsers::{self, Expected};
 use super::values::Values;
-use crate::load::bot::{Attack, Body, Options, Rate, Target};
+use redis_api_rig::bot::{Attack, Body, Options, Rate, Target};
 
 /// What vegeta's rates are made of: at most three decimals.
 const DECIMALS: usize = 3;

@@ -7,7 +7,7 @@ mod events;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use redis_api::load::window::Generator;
+use redis_api_rig::window::Generator;
 use serde_json::{Value, json};
 
 use self::bots::{Act, Bots, ip, window};

@@ -8,9 +8,9 @@ mod stage;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use redis_api::load::board::{Board, BotState, Summary};
-use redis_api::load::latency::Latencies;
-use redis_api::load::window::{Generator, Tally, Window};
+use redis_api_rig::board::{Board, BotState, Summary};
+use redis_api_rig::latency::Latencies;
+use redis_api_rig::window::{Generator, Tally, Window};
 use scenes::{HOSTILE, Load, board, bot, past, pod, troubled};
 use stage::Stage;
 

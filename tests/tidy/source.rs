@@ -19,8 +19,12 @@ pub fn words(code: &str, needle: &str) -> Vec<usize> {
 
 /// Every path of the crate that `module` names, by `crate::` and by `super::`, from the root on.
 pub fn crate_paths(code: &str, module: &[String]) -> Vec<(usize, Vec<String>)> {
-    let mut found = paths(code, "crate");
-    found.extend(paths(code, "redis_api"));
+    // Borders between crates are the compiler's: only paths of the file's own crate count.
+    let root = &module[..1];
+    let mut found: Vec<_> = paths(code, "crate")
+        .into_iter()
+        .map(|(at, path)| (at, [root, &path].concat()))
+        .collect();
     for (at, tail) in paths(code, "super") {
         let ups = 1 + tail.iter().take_while(|name| *name == "super").count();
         let mut path = module[..module.len().saturating_sub(ups)].to_vec();

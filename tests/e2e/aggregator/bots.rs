@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use redis_api::load::window::{Generator, Sample, Tally, Window};
+use redis_api_rig::window::{Generator, Sample, Tally, Window};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 

@@ -1,7 +1,7 @@
 //! Made-up boards: what a rig may come to, plausible enough to be looked at.
 
-use redis_api::load::board::{Board, Bot, BotState, Current, Pod, Point, Summary};
-use redis_api::load::window::{Generator, Sample, Tally, Window};
+use redis_api_rig::board::{Board, Bot, BotState, Current, Pod, Point, Summary};
+use redis_api_rig::window::{Generator, Sample, Tally, Window};
 
 /// The first second of all scenes, in ms since 1970: 23 November 2026, 9:30.
 pub const START_MS: u64 = 1_795_426_200_000;

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use redis_api::load::board::{Board, History, Point};
-use redis_api::load::pages;
+use redis_api_rig::board::{Board, History, Point};
+use redis_api_rig::pages;
 
 use crate::support::{PATIENCE, eventually, free_port};
 

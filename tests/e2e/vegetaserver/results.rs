@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use redis_api::load::bot::{Recorder, Settings, read};
+use redis_api_rig::bot::{Recorder, Settings, read};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,0 +1,317 @@
+//! What one bot says, read and checked.
+//!
+//! Invariant: whatever a bot says, reports can be added up without overflow, and what is kept of
+//! them is bounded.
+
+use std::fmt;
+
+use crate::latency::DecodeError;
+use crate::window::{ERROR_KINDS, Generator, Tally, Window};
+
+/// Longest answer of a bot, in bytes. A histogram with every bucket in use has some 40 KB.
+pub const REPORT_MAX: usize = 128 * 1024;
+
+/// More requests in a window, or a second, than any bot can send: a number above is a mistake.
+const REQUESTS_MAX: u64 = 1_000_000_000;
+
+/// The largest that three digits make. vegeta counts those below 100 too, if a target sends them.
+const STATUS_MAX: u16 = 999;
+
+/// More than any latency, in ns: an hour, where vegeta gives up after a minute at most.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+
+/// Longest text of an error that is kept, in bytes.
+const ERROR_TEXT_MAX: usize = 200;
+
+/// A bot's window, and what was counted in it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub generator: Generator,
+    pub tally: Tally,
+}
+
+/// Why an answer is no report.
+#[derive(Debug)]
+pub enum Rubbish {
+    /// Not the JSON of a window.
+    Json(serde_json::Error),
+    /// Its histogram is none.
+    Histogram(DecodeError),
+    /// Its parts contradict each other, or can't be; says what.
+    Absurd(String),
+}
+
+impl fmt::Display for Rubbish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rubbish::Json(error) => write!(f, "the answer is no window: {error}"),
+            Rubbish::Histogram(error) => error.fmt(f),
+            Rubbish::Absurd(what) => write!(f, "the window can't be right: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Rubbish {}
+
+impl Report {
+    /// Reads the JSON of a [`Window`].
+    ///
+    /// # Errors
+    /// See [`Rubbish`].
+    pub fn read(json: &[u8]) -> Result<Report, Rubbish> {
+        let window: Window = serde_json::from_slice(json).map_err(Rubbish::Json)?;
+        let mut tally = window.tally().map_err(Rubbish::Histogram)?;
+        if let Some(what) = absurd(&window.generator, &tally) {
+            return Err(Rubbish::Absurd(what));
+        }
+        if tally.errors.keys().any(|kind| kind.len() > ERROR_TEXT_MAX) {
+            let errors = std::mem::take(&mut tally.errors);
+            for (kind, count) in errors {
+                *tally.errors.entry(shortened(kind)).or_default() += count;
+            }
+        }
+        Ok(Report {
+            generator: window.generator,
+            tally,
+        })
+    }
+}
+
+/// What can't be, if anything.
+fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
+    let figures = [
+        ("target_rate", generator.target_rate),
+        ("achieved_rate", generator.achieved_rate),
+        ("behind_rate", generator.behind_rate),
+        ("window_seconds", generator.window_seconds),
+        ("silent_seconds", generator.silent_seconds.unwrap_or(0.0)),
+    ];
+    for (name, figure) in figures {
+        if !(0.0..=REQUESTS_MAX as f64).contains(&figure) {
+            return Some(format!("{name} is {figure}"));
+        }
+    }
+    let requests = tally.requests;
+    if requests > REQUESTS_MAX {
+        return Some(format!("it has {requests} requests"));
+    }
+    let in_histogram = tally.latencies.count();
+    if in_histogram != requests {
+        return Some(format!(
+            "it has {requests} requests, and {in_histogram} in its histogram"
+        ));
+    }
+    let with_code = (tally.codes.values()).fold(0, |sum: u64, count| sum.saturating_add(*count));
+    if with_code != requests {
+        return Some(format!(
+            "it has {requests} requests, and {with_code} in its status codes"
+        ));
+    }
+    if let Some(code) = (tally.codes.keys()).find(|code| **code > STATUS_MAX) {
+        return Some(format!("it has a status code {code}"));
+    }
+    if let Some(what) = absurd_latencies(tally).or_else(|| absurd_times(generator, tally)) {
+        return Some(what);
+    }
+    if tally.errors.len() > ERROR_KINDS + 1 {
+        return Some(format!("it has {} kinds of errors", tally.errors.len()));
+    }
+    let most = tally.errors.values().max().copied().unwrap_or(0);
+    (most > requests).then(|| format!("it has {most} errors of {requests} requests"))
+}
+
+/// The same of the latencies beside the histogram: one bot's would be the extremes of all.
+fn absurd_latencies(tally: &Tally) -> Option<String> {
+    let (min, max) = (tally.latency_min_ns, tally.latency_max_ns);
+    let (requests, total) = (tally.requests, tally.latency_total_ns);
+    if requests == 0 {
+        return None;
+    }
+    if min > max || max > LATENCY_MAX_NS {
+        return Some(format!("it has latencies from {min} ns to {max} ns"));
+    }
+    let in_histogram = tally.latencies.at(1.0);
+    if tally.latencies.bucket_end(max) != in_histogram {
+        return Some(format!(
+            "it has latencies up to {max} ns, and up to {in_histogram} ns in its histogram"
+        ));
+    }
+    let possible = min.saturating_mul(requests)..=max.saturating_mul(requests);
+    (!possible.contains(&total)).then(|| {
+        format!("it has {total} ns in total of {requests} latencies from {min} ns to {max} ns")
+    })
+}
+
+/// The same of its times: rates of the merged window are over the time that it spans.
+fn absurd_times(generator: &Generator, tally: &Tally) -> Option<String> {
+    let in_order = tally.earliest_ns <= tally.latest_ns && tally.latest_ns <= tally.end_ns;
+    if !in_order {
+        return Some("its earliest, latest and end are not in this order".to_owned());
+    }
+    let span_seconds = (tally.latest_ns - tally.earliest_ns) as f64 / 1e9;
+    if span_seconds > generator.window_seconds + 1.0 {
+        let window_seconds = generator.window_seconds;
+        return Some(format!(
+            "its requests span {span_seconds} s, and it {window_seconds} s"
+        ));
+    }
+    // The times of the merged window are counted from this end.
+    let end_ns = i128::from(generator.window_end_ms) * 1_000_000;
+    let from_end = |ns: u64| (end_ns - i128::from(ns)) as f64 / 1e9;
+    let is_told = generator.window_end_ms > 0 && tally.requests > 0;
+    let is_within = from_end(tally.latest_ns) > 0.0
+        && from_end(tally.earliest_ns) <= generator.window_seconds + 1.0;
+    (is_told && !is_within).then(|| "its requests are not within its window_end_ms".to_owned())
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > ERROR_TEXT_MAX {
+        let fits = |at: &usize| text.is_char_boundary(*at);
+        text.truncate((0..=ERROR_TEXT_MAX).rev().find(fits).unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::window::Sample;
+
+    /// A window of two requests, one of them failed.
+    fn window() -> Value {
+        let mut tally = Tally::default();
+        for (code, error) in [(200, ""), (0, "connection refused")] {
+            tally.record(&Sample {
+                sent_ns: 1_000_000_000,
+                latency_ns: 2_000_000,
+                code,
+                bytes_in: 16,
+                bytes_out: 0,
+                error,
+            });
+        }
+        let generator = Generator {
+            target_rate: 2.0,
+            achieved_rate: 2.0,
+            window_seconds: 1.0,
+            ..Generator::default()
+        };
+        serde_json::to_value(Window::new(&tally, generator)).expect("a window is JSON")
+    }
+
+    #[test]
+    fn a_window_is_read() {
+        let report = Report::read(window().to_string().as_bytes()).expect("it is a window");
+        assert_eq!(report.tally.requests, 2);
+        assert_eq!(report.tally.codes.get(&200), Some(&1));
+        assert_eq!(report.tally.errors.get("connection refused"), Some(&1));
+        assert_eq!(report.generator.target_rate, 2.0);
+    }
+
+    #[test]
+    fn rubbish_is_refused_and_says_what_is_wrong() {
+        fn check(member: &str, value: Value, words: &str) {
+            let mut window = window();
+            window[member] = value;
+            let refused = Report::read(window.to_string().as_bytes()).expect_err(member);
+            assert!(refused.to_string().contains(words), "{member}: {refused}");
+        }
+        check("requests", json!(3), "3 requests, and 2 in its histogram");
+        check("requests", json!(-1), "no window");
+        check("histogram", json!("AAAA"), "no histogram");
+        check(
+            "status_codes",
+            json!({"200": 3}),
+            "and 3 in its status codes",
+        );
+        check(
+            "status_codes",
+            json!({"200": 1, "1000": 1}),
+            "status code 1000",
+        );
+        check("target_rate", json!(-1.0), "target_rate is -1");
+        check("achieved_rate", json!(1e300), "achieved_rate is");
+        check("achieved_rate", json!(null), "no window");
+        check("behind_rate", json!(-1.0), "behind_rate is -1");
+        check("window_seconds", json!(-0.5), "window_seconds is -0.5");
+        check("silent_seconds", json!(-1), "silent_seconds is -1");
+        check("earliest", json!("2026-01-01T00:00:00Z"), "in this order");
+        check("end", json!("1970-01-01T00:00:00Z"), "in this order");
+        check(
+            "error_counts",
+            json!({"refused": 3}),
+            "3 errors of 2 requests",
+        );
+        for (member, value, words) in [
+            ("max", u64::MAX, "latencies from"),
+            ("max", 1_999_999, "latencies from"),
+            ("max", 60_000_000_000, "latencies up to"),
+            ("max", 2_010_000, "latencies up to"),
+            ("min", 2_000_001, "latencies from"),
+            ("total", u64::MAX, "in total"),
+            ("total", 3_999_999, "in total"),
+        ] {
+            let mut latencies = window()["latencies"].clone();
+            latencies[member] = json!(value);
+            check("latencies", latencies, words);
+        }
+        let kinds: serde_json::Map<_, _> = (0..=21)
+            .map(|kind| (format!("error {kind}"), json!(1)))
+            .collect();
+        check("error_counts", Value::Object(kinds), "22 kinds of errors");
+        for text in ["", "null", "[]", "{}", "<html>"] {
+            assert!(Report::read(text.as_bytes()).is_err(), "{text}");
+        }
+        let overflowing = window()
+            .to_string()
+            .replace("\"target_rate\":2.0", "\"target_rate\":1e999");
+        assert!(Report::read(overflowing.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_window_spans_no_more_than_it_covers() {
+        let check = |seconds: f64, expected: bool| {
+            let mut window = window();
+            // The first of the two was sent at 1 s.
+            for member in ["latest", "end"] {
+                window[member] = json!("1970-01-01T00:00:11Z");
+            }
+            window["window_seconds"] = json!(seconds);
+            let read = Report::read(window.to_string().as_bytes());
+            assert_eq!(read.is_ok(), expected, "{read:?}");
+        };
+        check(10.0, true);
+        check(8.0, false);
+    }
+
+    #[test]
+    fn a_window_ends_after_its_last_request() {
+        let check = |end_ms: u64, expected: bool| {
+            let mut window = window();
+            // Both requests were sent at 1 s, and it covers a second.
+            window["window_end_ms"] = json!(end_ms);
+            let read = Report::read(window.to_string().as_bytes());
+            assert_eq!(read.is_ok(), expected, "{end_ms}: {read:?}");
+        };
+        // Not told, as by a bot of an earlier version.
+        check(0, true);
+        check(1_000, false);
+        check(1_001, true);
+        check(2_000, true);
+        check(3_000, true);
+        check(3_001, false);
+        check(u64::MAX, false);
+    }
+
+    #[test]
+    fn long_errors_are_shortened() {
+        let mut window = window();
+        window["error_counts"] = json!({ "é".repeat(1_000): 1 });
+        let report = Report::read(window.to_string().as_bytes()).expect("it is a window");
+        let expected = format!("{}…", "é".repeat(100));
+        assert_eq!(report.tally.errors.keys().collect::<Vec<_>>(), [&expected]);
+    }
+}

@@ -1,0 +1,386 @@
+//! What the user may do.
+//!
+//! A command that changes nothing is tried. One that writes is never sent: the server is asked
+//! (`ACL DRYRUN`, Redis 7), or else its list of the user's rules is read (`ACL GETUSER`).
+//! <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
+
+use super::report::Verdict;
+use super::session::Value;
+use redis_api_wire::resp::ErrorKind;
+
+/// A command that `serve` sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Command {
+    /// As one would send it.
+    pub words: &'static [&'static str],
+    /// As a rule names it: `client|setname`.
+    pub name: &'static str,
+    /// The categories of it that a rule may grant.
+    categories: &'static [&'static str],
+    /// Changes nothing, so that it can be tried.
+    pub harmless: bool,
+    /// What is lost without it; `None`: `serve` does not work.
+    pub without: Option<&'static str>,
+}
+
+const fn command(
+    name: &'static str,
+    words: &'static [&'static str],
+    categories: &'static [&'static str],
+    without: Option<&'static str>,
+) -> Command {
+    Command {
+        words,
+        name,
+        categories,
+        harmless: true,
+        without,
+    }
+}
+
+const HASH_READ: &[&str] = &["read", "hash", "fast"];
+const PING: Command = command(
+    "ping",
+    &["PING"],
+    &["fast", "connection"],
+    Some("each idle second adds a refusal to the server's ACL LOG"),
+);
+const SETNAME: Command = command(
+    "client|setname",
+    &["CLIENT", "SETNAME", "redis-api-check"],
+    &["slow", "connection"],
+    Some("CLIENT LIST can't tell our connections"),
+);
+
+const READ: &[Command] = &[
+    command(
+        "hget",
+        &["HGET", "currency", "current-value"],
+        HASH_READ,
+        None,
+    ),
+    command(
+        "hmget",
+        &["HMGET", "currency", "current-value"],
+        HASH_READ,
+        None,
+    ),
+    command(
+        "info",
+        &["INFO", "replication"],
+        &["slow", "dangerous"],
+        None,
+    ),
+    PING,
+    SETNAME,
+];
+
+const HSET: Command = Command {
+    words: &["HSET", "currency", "current-value", "1"],
+    name: "hset",
+    categories: &["write", "hash", "fast"],
+    harmless: false,
+    without: None,
+};
+const COUNT: [Command; 2] = [
+    command(
+        "hexists",
+        &["HEXISTS", "currency", "current-value"],
+        HASH_READ,
+        None,
+    ),
+    command("hlen", &["HLEN", "currency"], HASH_READ, None),
+];
+const WAIT: Command = Command {
+    words: &["WAIT", "0", "1"],
+    name: "wait",
+    categories: &["slow", "connection", "blocking"],
+    harmless: false,
+    without: None,
+};
+const WRITE_INFO: Command = command(
+    "info",
+    &["INFO", "cpu"],
+    &["slow", "dangerous"],
+    Some("role, version and CPU time of the master can't be seen"),
+);
+
+/// What `serve` sends besides the plain commands, by its options.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uses {
+    /// The number of fields has a limit: `HEXISTS` and `HLEN` on the write side.
+    pub field_limit: bool,
+    /// Writes wait for replicas: `WAIT`.
+    pub write_wait: bool,
+}
+
+pub(super) fn of_read() -> Vec<Command> {
+    READ.to_vec()
+}
+
+pub(super) fn of_write(uses: Uses) -> Vec<Command> {
+    let mut commands = vec![HSET];
+    if uses.field_limit {
+        commands.extend(COUNT);
+    }
+    if uses.write_wait {
+        commands.push(WAIT);
+    }
+    commands.extend([WRITE_INFO, PING, SETNAME]);
+    commands
+}
+
+/// Whether the user may run a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Granted,
+    Refused,
+    Unknown,
+}
+
+/// By the reply to the command itself. The server looks at rights before anything else, so any
+/// other answer shows that it is allowed.
+pub(super) fn tried(reply: &Value) -> Right {
+    match reply {
+        Value::Error {
+            kind: ErrorKind::NoPerm,
+            ..
+        } => Right::Refused,
+        _ => Right::Granted,
+    }
+}
+
+/// By the reply to `ACL DRYRUN`: `OK`, or a text that says what is lacking.
+pub(super) fn dry_run(reply: &Value) -> Right {
+    match reply {
+        Value::Text(text) if text == "OK" => Right::Granted,
+        Value::Text(_) => Right::Refused,
+        _ => Right::Unknown,
+    }
+}
+
+/// By the reply to `ACL GETUSER`.
+pub(super) fn by_rules(user: &Value, command: &Command) -> Right {
+    let (Some(commands), Some(keys)) = (text_of(user, "commands"), text_of(user, "keys")) else {
+        return Right::Unknown;
+    };
+    let may_run =
+        commands
+            .split(' ')
+            .fold(false, |may, rule| match (rule.get(..1), rule.get(1..)) {
+                _ if rule == "allcommands" => true,
+                _ if rule == "nocommands" => false,
+                (Some("+"), Some(what)) if covers(what, command) => true,
+                (Some("-"), Some(what)) if covers(what, command) => false,
+                _ => may,
+            });
+    let may_touch = command.words.get(1) != Some(&"currency") || keys.split(' ').any(key_fits);
+    let has_selectors =
+        matches!(user.member("selectors"), Some(Value::List(all)) if !all.is_empty());
+    match may_run && may_touch {
+        true => Right::Granted,
+        false if has_selectors => Right::Unknown,
+        false => Right::Refused,
+    }
+}
+
+fn covers(what: &str, command: &Command) -> bool {
+    match what.strip_prefix('@') {
+        Some("all") => true,
+        Some(category) => command.categories.contains(&category),
+        None => {
+            let parent = command.name.split('|').next();
+            what == command.name || Some(what) == parent
+        }
+    }
+}
+
+/// Whether a key rule is for the hash, whole, or as the beginning of its name and a star.
+fn key_fits(rule: &str) -> bool {
+    let Some((_, pattern)) = rule.split_once('~') else {
+        return rule == "allkeys" || rule == "*";
+    };
+    match pattern.strip_suffix('*') {
+        Some(start) => crate::store::HASH.starts_with(start),
+        None => pattern == crate::store::HASH,
+    }
+}
+
+/// A member as text. Before Redis 7, keys were a list without the `~`.
+fn text_of(user: &Value, member: &str) -> Option<String> {
+    match user.member(member)? {
+        Value::Text(text) => Some(text.clone()),
+        Value::List(items) => {
+            let words = items.iter().filter_map(Value::text);
+            Some(
+                words
+                    .map(|word| format!("~{word}"))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Whether the user may run everything on every key.
+pub(super) fn may_all(user: &Value) -> bool {
+    let commands = text_of(user, "commands").unwrap_or_default();
+    let keys = text_of(user, "keys").unwrap_or_default();
+    commands
+        .split(' ')
+        .any(|rule| rule == "+@all" || rule == "allcommands")
+        && !commands.contains(" -")
+        && keys.split(' ').any(|key| key == "~*" || key == "allkeys")
+}
+
+/// The line of a role. `user` is the name to grant to.
+pub(super) fn judge(user: &str, rights: &[(Command, Right)], all: bool, remote: bool) -> Verdict {
+    let names = |right, required| {
+        let lacking = rights
+            .iter()
+            .filter(|(command, found)| *found == right && command.without.is_none() == required);
+        lacking.map(|(command, _)| command.name).collect::<Vec<_>>()
+    };
+    let grant = |names: &[&str]| {
+        format!(
+            "ACL SETUSER {user} ~{} +{}",
+            crate::store::HASH,
+            names.join(" +")
+        )
+    };
+    let refused = names(Right::Refused, true);
+    if !refused.is_empty() {
+        let found = format!("user {user} may not run {} on the hash", refused.join(", "));
+        return Verdict::fail(found, grant(&refused));
+    }
+    let unknown = names(Right::Unknown, true);
+    if !unknown.is_empty() {
+        return Verdict::warn(
+            format!(
+                "whether user {user} may run {} can't be seen",
+                unknown.join(", ")
+            ),
+            format!("ACL SETUSER {user} +acl|whoami +acl|dryrun, or try it with a POST"),
+        );
+    }
+    let idle = names(Right::Refused, false);
+    if !idle.is_empty() {
+        let lost = rights
+            .iter()
+            .filter(|(command, _)| idle.contains(&command.name));
+        let lost: Vec<_> = lost.filter_map(|(command, _)| command.without).collect();
+        let found = format!("user {user} lacks {}: {}", idle.join(", "), lost.join("; "));
+        return Verdict::warn(found, format!("ACL SETUSER {user} +{}", idle.join(" +")));
+    }
+    if all && remote {
+        return Verdict::warn(
+            format!("user {user} may run everything on every key of a remote server"),
+            "log in as a user with the least rights (README, \"Least rights in Redis\")",
+        );
+    }
+    let names: Vec<_> = rights.iter().map(|(command, _)| command.name).collect();
+    let more = if all { ", and everything else" } else { "" };
+    Verdict::ok(format!("user {user} may run {}{more}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::report::Status;
+
+    fn user(commands: &str, keys: &str, selectors: Vec<Value>) -> Value {
+        let text = |text: &str| Value::Text(text.to_string());
+        Value::List(vec![
+            text("commands"),
+            text(commands),
+            text("keys"),
+            text(keys),
+            text("selectors"),
+            Value::List(selectors),
+        ])
+    }
+
+    #[test]
+    fn rules_are_read_in_their_order() {
+        let check = |commands: &str, keys: &str, expected| {
+            let right = by_rules(&user(commands, keys, vec![]), &HSET);
+            assert_eq!(right, expected, "{commands} {keys}");
+        };
+        check("+@all", "~*", Right::Granted);
+        check("-@all +hset", "~currency", Right::Granted);
+        check("-@all +@write", "%RW~curr*", Right::Granted);
+        check("+@all -hset", "~*", Right::Refused);
+        check("+hset -@all", "~*", Right::Refused);
+        check("-@all +hget", "~*", Right::Refused);
+        check("+@all -@dangerous", "allkeys", Right::Granted);
+        check("+@all", "~other", Right::Refused);
+        check("+@all", "~currency2", Right::Refused);
+        check("+@all", "", Right::Refused);
+        let right = by_rules(&user("-@all", "", vec![Value::Null]), &HSET);
+        assert_eq!(right, Right::Unknown, "a selector may grant it");
+        assert_eq!(by_rules(&Value::Null, &HSET), Right::Unknown);
+        let before_7 = Value::List(vec![
+            Value::Text("commands".into()),
+            Value::Text("+@all".into()),
+            Value::Text("keys".into()),
+            Value::List(vec![Value::Text("*".into())]),
+        ]);
+        assert_eq!(by_rules(&before_7, &HSET), Right::Granted);
+        assert!(may_all(&before_7));
+    }
+
+    #[test]
+    fn subcommands_and_commands_without_keys() {
+        let check = |commands: &str, expected| {
+            let right = by_rules(&user(commands, "", vec![]), &SETNAME);
+            assert_eq!(right, expected, "{commands}");
+        };
+        check("-@all +client|setname", Right::Granted);
+        check("-@all +client", Right::Granted);
+        check("-@all +client|list", Right::Refused);
+    }
+
+    #[test]
+    fn lines() {
+        let check = |rights: &[(Command, Right)], all, remote, status, words: &str| {
+            let verdict = judge("u", rights, all, remote);
+            let text = format!("{} {:?}", verdict.found, verdict.cure);
+            assert_eq!(verdict.status, status, "{text}");
+            assert!(text.contains(words), "{text}");
+        };
+        let good = [(HSET, Right::Granted), (PING, Right::Granted)];
+        check(&good, false, true, Status::Ok, "hset, ping");
+        check(&good, true, false, Status::Ok, "everything else");
+        check(&good, true, true, Status::Warn, "least rights");
+        let refused = [(HSET, Right::Refused), (PING, Right::Refused)];
+        check(
+            &refused,
+            false,
+            true,
+            Status::Fail,
+            "ACL SETUSER u ~currency +hset\"",
+        );
+        let unknown = [(HSET, Right::Unknown)];
+        check(&unknown, false, true, Status::Warn, "+acl|dryrun");
+        let optional = [(HSET, Right::Granted), (SETNAME, Right::Refused)];
+        check(&optional, false, true, Status::Warn, "CLIENT LIST");
+    }
+
+    #[test]
+    fn replies() {
+        let error = |kind| Value::Error {
+            kind,
+            text: String::new(),
+        };
+        assert_eq!(tried(&error(ErrorKind::NoPerm)), Right::Refused);
+        assert_eq!(tried(&error(ErrorKind::Loading)), Right::Granted);
+        assert_eq!(tried(&Value::Null), Right::Granted);
+        assert_eq!(dry_run(&Value::Text("OK".into())), Right::Granted);
+        assert_eq!(
+            dry_run(&Value::Text("User u has no…".into())),
+            Right::Refused
+        );
+        assert_eq!(dry_run(&error(ErrorKind::NoPerm)), Right::Unknown);
+    }
+}

@@ -1,0 +1,242 @@
+//! One connection, asked one command at a time: the login, TLS and state machine of `serve`, without
+//! its driver.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::ClientConnection;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::metrics::{self, RoleOf};
+use crate::net::DialError;
+use crate::net::dial::{self, Stream};
+use crate::net::endpoint::SetOptions;
+use crate::net::{Credentials, LIMITS, Resolver, failed_login, hint};
+use redis_api_wire::conn::{self, Conn, Error, Event, Verdict};
+use redis_api_wire::resp::{self, ErrorKind, Reply};
+
+/// The name shown by `CLIENT LIST` while the check runs.
+const CLIENT_NAME: &str = "redis-api-check";
+
+/// A reply that outlives its buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Text(String),
+    Integer(i64),
+    Error {
+        kind: ErrorKind,
+        text: String,
+    },
+    /// An array or set; a map as its keys and values in turn.
+    List(Vec<Value>),
+    /// Nothing, or of a type that no command here is answered with.
+    Null,
+}
+
+impl Value {
+    fn of(reply: Reply<'_>) -> Self {
+        match reply.plain() {
+            Reply::Error(text) => Value::Error {
+                kind: ErrorKind::of(text),
+                text: conn::printable(text),
+            },
+            Reply::Integer(number) => Value::Integer(number),
+            Reply::Array(elements) | Reply::Set(elements) => {
+                Value::List(elements.map(Value::of).collect())
+            }
+            Reply::Map(pairs) => {
+                let flat = pairs.flat_map(|(key, value)| [key, value]);
+                Value::List(flat.map(Value::of).collect())
+            }
+            other => match other.as_text() {
+                Some(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+                None => Value::Null,
+            },
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value behind a key of a map.
+    pub fn member(&self, key: &str) -> Option<&Value> {
+        let Value::List(items) = self else {
+            return None;
+        };
+        let mut pairs = items.chunks_exact(2);
+        pairs.find_map(|pair| match pair {
+            [name, value] if name.text() == Some(key) => Some(value),
+            _ => None,
+        })
+    }
+}
+
+/// What the TLS handshake came to.
+#[derive(Clone, Debug)]
+pub(super) struct Secured {
+    /// As rustls names it: `TLSv1_3`.
+    pub version: String,
+    /// As the server sent them, its own first.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Secured {
+    fn of(tls: &ClientConnection) -> Self {
+        Secured {
+            version: tls
+                .protocol_version()
+                .map_or_else(String::new, |version| format!("{version:?}")),
+            chain: tls.peer_certificates().unwrap_or_default().to_vec(),
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    Dial(DialError),
+    /// The connection ended before login was done.
+    Login {
+        error: Error,
+        /// What may have to be changed; may be empty.
+        hint: &'static str,
+    },
+}
+
+/// A connection that is logged in.
+pub(super) struct Session {
+    stream: Stream,
+    conn: Conn<()>,
+    /// 3, or 2 where the server or the user's rights know no `HELLO`.
+    pub protocol: u8,
+    /// `None`: plaintext.
+    pub secured: Option<Secured>,
+    /// From the dial to the end of login.
+    pub took: Duration,
+}
+
+impl Session {
+    /// Connects and logs in by `deadline`, as `serve` does.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        set: &SetOptions,
+        resolver: &Resolver,
+        deadline: Instant,
+    ) -> Result<Session, OpenError> {
+        let started = Instant::now();
+        // Nothing is counted here, but credentials count.
+        let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
+        let material = Credentials::new("check", uncounted)
+            .read(&set.endpoint, SystemTime::now())
+            .map_err(OpenError::Dial)?;
+        let login = dial::login(&set.endpoint, material.password.as_ref(), CLIENT_NAME);
+        let mut secured = None;
+        let stream = dial::dial_showing(&set.endpoint, &material, resolver, deadline, &mut |tls| {
+            secured = Some(Secured::of(tls));
+        })
+        .await
+        .map_err(OpenError::Dial)?;
+        let options = conn::Options {
+            stall_timeout: set.stall_timeout,
+            ping_interval: set.ping_interval,
+            max_in_flight: 1,
+            limits: LIMITS,
+        };
+        let now = Instant::now().into_std();
+        let mut session = Session {
+            stream,
+            conn: Conn::new(options, login, deadline.into_std(), now),
+            protocol: 0,
+            secured,
+            took: Duration::ZERO,
+        };
+        let outcome = timeout_at(deadline, session.log_in(set)).await;
+        if let Err(error) = outcome.unwrap_or(Err(Error::LoginTimeout)) {
+            let hint = hint(&set.endpoint, &error);
+            return Err(OpenError::Login { error, hint });
+        }
+        session.took = started.elapsed();
+        Ok(session)
+    }
+
+    async fn log_in(&mut self, set: &SetOptions) -> Result<(), Error> {
+        while !self.conn.is_ready() {
+            self.send().await?;
+            let received = self.stream.read_buf(self.conn.input()).await;
+            let received = received.map_err(|error| failed_login(&set.endpoint, &error))?;
+            self.take_in(received)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a command and waits for its reply, for `timeout` at most and not past `end`. After an
+    /// error of the connection every later call fails too.
+    ///
+    /// # Errors
+    /// Why the connection is of no more use; an error reply is a [`Value`].
+    pub async fn ask(
+        &mut self,
+        words: &[&str],
+        timeout: Duration,
+        end: Instant,
+    ) -> Result<Value, Error> {
+        let started = Instant::now();
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let command = |out: &mut _| resp::command(out, &words);
+        self.conn
+            .enqueue((), started.into_std(), command)
+            .map_err(|_| Error::Closed)?;
+        let deadline = end.min(started + timeout);
+        let outcome = timeout_at(deadline, self.reply()).await;
+        outcome.unwrap_or_else(|_| Err(Error::Stalled(started.elapsed())))
+    }
+
+    async fn reply(&mut self) -> Result<Value, Error> {
+        self.send().await?;
+        loop {
+            let received = self.stream.read_buf(self.conn.input()).await;
+            let received = received.map_err(|error| Error::Io(error.to_string()))?;
+            if let Some(value) = self.take_in(received)? {
+                return Ok(value);
+            }
+        }
+    }
+
+    async fn send(&mut self) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::Io(error.to_string());
+        while !self.conn.output().is_empty() {
+            let written = self.stream.write(self.conn.output()).await;
+            match written.map_err(failed)? {
+                0 => return Err(Error::Closed),
+                n => self.conn.sent(n),
+            }
+        }
+        self.stream.flush().await.map_err(failed)
+    }
+
+    fn take_in(&mut self, received: usize) -> Result<Option<Value>, Error> {
+        if received == 0 {
+            return Err(Error::Closed);
+        }
+        let (mut value, mut protocol) = (None, self.protocol);
+        let now = Instant::now().into_std();
+        self.conn.on_input(now, |event| {
+            match event {
+                Event::Ready(greeting) => protocol = greeting.protocol,
+                Event::Reply((), reply) => value = Some(Value::of(reply)),
+                Event::Push(_) => {}
+            }
+            Verdict::Continue
+        })?;
+        self.protocol = protocol;
+        Ok(value)
+    }
+}

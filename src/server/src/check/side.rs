@@ -1,0 +1,242 @@
+//! One role, from its address to the server's settings: the order of questions. The judgements are
+//! in the modules beside it.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{self, Attempt};
+use super::info::Info;
+use super::report::{Report, Role, Verdict};
+use super::rights::{self, Command, Right, Uses};
+use super::server;
+use super::session::{Session, Value};
+use crate::net::endpoint::{Address, SetOptions};
+use crate::net::{Resolver, dial};
+use crate::store::ReadRole;
+use redis_api_wire::conn::Error;
+
+/// A name may have hundreds of addresses; so many are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// The sections of `INFO` that are judged.
+const SECTIONS: [&str; 5] = ["server", "clients", "memory", "persistence", "replication"];
+
+/// A reply may take this many request timeouts.
+const PATIENCE: u32 = 5;
+
+/// What a role is examined with.
+pub(super) struct Side<'a> {
+    pub role: Role,
+    /// Of its flags: `--read-redis`.
+    pub prefix: &'static str,
+    pub set: &'a SetOptions,
+    pub read_role: ReadRole,
+    pub uses: Uses,
+    pub max_stale: Option<Duration>,
+    pub request_timeout: Duration,
+    /// Connections that one process opens to this server.
+    pub per_pod: usize,
+    pub resolver: &'a Resolver,
+    /// When the whole run must be over.
+    pub end: Instant,
+}
+
+impl Side<'_> {
+    /// Examines the role; what the server said of itself, if it did.
+    pub async fn examine(&self, report: &mut Report) -> Option<Info> {
+        if let Address::Tcp { host, port } = &self.set.endpoint.address
+            && !self.reach(host, *port, report).await
+        {
+            return None;
+        }
+        let opened = Session::open(self.set, self.resolver, self.connect_deadline()).await;
+        let session = match opened {
+            Ok(session) => session,
+            Err(error) => {
+                let (name, verdict) = connect::failure(&error, self.prefix);
+                report.add(self.role, name, verdict);
+                return None;
+            }
+        };
+        let mut asked = Asked {
+            side: self,
+            session,
+        };
+        match asked.everything(report).await {
+            Ok(info) => info,
+            Err(error) => {
+                let cure = "see whether the server hangs or was restarted (its log, SLOWLOG)";
+                let verdict = Verdict::fail(format!("the connection ended: {error}"), cure);
+                report.add(self.role, "connection", verdict);
+                None
+            }
+        }
+    }
+
+    fn connect_deadline(&self) -> Instant {
+        self.end.min(Instant::now() + self.set.connect_timeout)
+    }
+
+    /// Name and addresses; whether one of them can be connected to.
+    async fn reach(&self, host: &str, port: u16, report: &mut Report) -> bool {
+        let started = Instant::now();
+        let lookup = self.resolver.lookup(host, port);
+        let looked_up = timeout_at(self.connect_deadline(), lookup).await;
+        let looked_up = looked_up.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let verdict = connect::name(host, &looked_up, started.elapsed());
+        report.add(self.role, "name", verdict);
+        let Ok(addresses) = looked_up else {
+            return false;
+        };
+        let deadline = self.connect_deadline();
+        let mut attempts: Vec<Attempt> = Vec::new();
+        for (tried, address) in addresses.iter().take(MAX_ADDRESSES).enumerate() {
+            let started = Instant::now();
+            let left = deadline.saturating_duration_since(started);
+            let share = left / (addresses.len().min(MAX_ADDRESSES) - tried) as u32;
+            let outcome = timeout_at(started + share, dial::connect(*address)).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            attempts.push((*address, outcome.map(|_| started.elapsed())));
+        }
+        let verdict = connect::tcp(&attempts, &format!("{}-addr", self.prefix));
+        report.add(self.role, "connect", verdict);
+        attempts.iter().any(|(_, outcome)| outcome.is_ok())
+    }
+}
+
+/// A role whose server is asked.
+struct Asked<'a> {
+    side: &'a Side<'a>,
+    session: Session,
+}
+
+impl Asked<'_> {
+    /// All questions, in turn. What the server says of itself, if it may be asked.
+    async fn everything(&mut self, report: &mut Report) -> Result<Option<Info>, Error> {
+        let (role, endpoint) = (self.side.role, &self.side.set.endpoint);
+        if let (Some(secured), Some(options)) = (&self.session.secured, &endpoint.tls) {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.map_or(0, |now| now.as_secs().cast_signed());
+            report.add(role, "tls", connect::tls(secured, options, now));
+        } else if !endpoint.address.is_local() {
+            let verdict = Verdict::warn(
+                "plaintext to another host: password and data can be read on the way",
+                format!("turn TLS on by rediss:// or {}-tls", self.side.prefix),
+            );
+            report.add(role, "tls", verdict);
+        }
+        let me = self.ask(&["ACL", "WHOAMI"]).await?;
+        let user = match (me.text(), &endpoint.username) {
+            (Some(user), _) => user.to_string(),
+            (None, Some(user)) => user.clone(),
+            (None, None) => "default".to_string(),
+        };
+        let Session { protocol, took, .. } = self.session;
+        let verdict = connect::login(protocol, &user, &endpoint.password, took);
+        report.add(role, "login", verdict);
+        self.rights(&user, report).await?;
+
+        let Some(info) = self.info().await? else {
+            let cure = format!("ACL SETUSER {user} +info");
+            let found = "INFO is refused: role, version and state can't be seen";
+            let verdict = match role {
+                Role::Read => Verdict::fail(format!("{found}, and reads are refused"), cure),
+                _ => Verdict::warn(found, cure),
+            };
+            report.add(role, "server", verdict);
+            return Ok(None);
+        };
+        report.add(role, "server", server::version(&info));
+        self.settings(&info, report).await?;
+        Ok(Some(info))
+    }
+
+    /// What the server says of itself, or as many sections of it as this user may see: a rule can
+    /// grant single ones (`+info|replication`).
+    async fn info(&mut self) -> Result<Option<Info>, Error> {
+        if let Value::Text(all) = self.ask(&["INFO"]).await? {
+            return Ok(Some(Info(all)));
+        }
+        let mut seen = String::new();
+        for section in SECTIONS {
+            if let Value::Text(text) = self.ask(&["INFO", section]).await? {
+                seen += &text;
+            }
+        }
+        Ok((!seen.is_empty()).then_some(Info(seen)))
+    }
+
+    async fn ask(&mut self, words: &[&str]) -> Result<Value, Error> {
+        let timeout = self.side.request_timeout.saturating_mul(PATIENCE);
+        self.session.ask(words, timeout, self.side.end).await
+    }
+
+    async fn rights(&mut self, user: &str, report: &mut Report) -> Result<(), Error> {
+        let commands = match self.side.role {
+            Role::Read => rights::of_read(),
+            _ => rights::of_write(self.side.uses),
+        };
+        let rules = self.ask(&["ACL", "GETUSER", user]).await?;
+        let mut found = Vec::new();
+        for command in commands {
+            found.push((command, self.right(&command, user, &rules).await?));
+        }
+        let (all, remote) = (
+            rights::may_all(&rules),
+            !self.side.set.endpoint.address.is_local(),
+        );
+        let verdict = rights::judge(user, &found, all, remote);
+        report.add(self.side.role, "rights", verdict);
+        Ok(())
+    }
+
+    async fn right(
+        &mut self,
+        command: &Command,
+        user: &str,
+        rules: &Value,
+    ) -> Result<Right, Error> {
+        if command.harmless {
+            return Ok(rights::tried(&self.ask(command.words).await?));
+        }
+        let words = [&["ACL", "DRYRUN", user], command.words].concat();
+        Ok(match rights::dry_run(&self.ask(&words).await?) {
+            Right::Unknown => rights::by_rules(rules, command),
+            known => known,
+        })
+    }
+
+    /// State of the server, and its settings as far as they matter and may be seen.
+    async fn settings(&mut self, info: &Info, report: &mut Report) -> Result<(), Error> {
+        let side = self.side;
+        let max = self.setting("maxclients").await?;
+        let per_pod = side.per_pod as u64;
+        let remote = !side.set.endpoint.address.is_local();
+        let max = max.and_then(|text| text.parse().ok());
+        let clients = server::clients(info, max, per_pod, remote);
+        if side.role == Role::Read {
+            report.add(side.role, "state", server::read_state(info, side.read_role));
+            report.add(side.role, "clients", clients);
+            return Ok(());
+        }
+        report.add(side.role, "state", server::write_state(info));
+        report.add(side.role, "clients", clients);
+        report.add(side.role, "memory", server::memory(info));
+        let save = self.setting("save").await?;
+        let verdict = server::persistence(info, save.as_deref());
+        report.add(side.role, "persistence", verdict);
+        if let Some(max_stale) = side.max_stale {
+            let period = self.setting("repl-ping-replica-period").await?;
+            let period = period.and_then(|text| text.parse().ok());
+            report.add(side.role, "pings", server::ping_period(period, max_stale));
+        }
+        Ok(())
+    }
+
+    /// A setting of the server; `None` where `CONFIG` is refused.
+    async fn setting(&mut self, name: &str) -> Result<Option<String>, Error> {
+        let reply = self.ask(&["CONFIG", "GET", name]).await?;
+        Ok(reply.member(name).and_then(Value::text).map(String::from))
+    }
+}

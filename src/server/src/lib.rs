@@ -1,0 +1,47 @@
+//! The API: it answers reads of a hash's fields from a replica of its own, and sends writes to the
+//! one master.
+//!
+//! # The map
+//!
+//! ```text
+//! request  -> http/server -> http/service -> store/reads   (joins or opens this turn's command)
+//!          -> net/link -> conn::enqueue -> resp::command   (bytes in a buffer; crate wire)
+//! socket   <- net/driver: one write a turn -> Redis -> one read
+//! reply    -> resp::Decoder -> conn: front of the in-flight queue -> store/waiter wakes all
+//! response <- http/reply <- http/service
+//! ```
+//!
+//! | module | what it is | may use |
+//! | --- | --- | --- |
+//! | [`metrics`] | what each worker counts, and its Prometheus text | nothing |
+//! | [`token_file`] | a file with one bearer token | nothing |
+//! | [`turn`] | the clock of a worker, read once a turn | nothing |
+//! | [`net`] | sockets: dial, TLS, connection sets, accepting | `metrics`, `turn` |
+//! | [`store`] | reads and writes of the hash | `net` and below |
+//! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`, `token_file`; |
+//! | | | `http::server` only `turn` |
+//! | [`worker`] | threads, start, drain | `http` and below |
+//! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
+//!
+//! All of them may use the crate `redis-api-wire`, which does no I/O.
+//!
+//! # Invariants
+//!
+//! - **No acknowledged write is lost, and none is sent twice** unless it certainly was not carried
+//!   out ([`store`]).
+//! - **A read is as fresh as its arrival**: it shares commands that are not yet sent, never one
+//!   that is ([`store`]).
+//! - **Workers share nothing** on the read path: no lock, no channel, no atomic that two cores
+//!   write ([`worker`]).
+//! - **Everything is bounded**: each queue has a limit, each wait a deadline, each reconnect a
+//!   backoff with jitter.
+//! - Modules import downwards only; `tests/tidy` holds the table above.
+
+pub mod check;
+pub mod http;
+pub mod metrics;
+pub mod net;
+pub mod store;
+pub mod token_file;
+pub mod turn;
+pub mod worker;

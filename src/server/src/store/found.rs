@@ -1,0 +1,77 @@
+//! What a read finds, or why it finds nothing, and who waits to be told.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::probe::Section;
+use super::waiter::Answer;
+use redis_api_wire::conn::printable;
+use redis_api_wire::resp::{ErrorKind, Reply};
+
+/// Why a read has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// No link may answer now.
+    Unavailable,
+    /// The connection ended before the reply.
+    Lost,
+    /// A window or a batch is full: load is shed.
+    Shed,
+    /// No replica may answer, and as many reads as allowed wait for the master: load is shed.
+    FallbackFull,
+    /// Redis answered with an error.
+    Refused { kind: ErrorKind, text: Rc<str> },
+    /// What is stored is no JSON number; where, if several fields were asked for.
+    NotANumber { field: Option<Rc<str>> },
+    /// A reply of a type that the command doesn't have.
+    WrongReply(&'static str),
+}
+
+impl ReadError {
+    /// For a reply that is no value: Redis' error, or one of the wrong type.
+    pub(super) fn wrong_type(command: &'static str, reply: Reply<'_>) -> Self {
+        match reply {
+            Reply::Error(text) => ReadError::Refused {
+                kind: ErrorKind::of(text),
+                text: printable(text).into(),
+            },
+            _ if command == "HGET" => ReadError::WrongReply("HGET was answered with no text"),
+            _ => ReadError::WrongReply("HMGET was answered with no list of texts"),
+        }
+    }
+}
+
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// `None` for a field that isn't there.
+    pub body: Option<Bytes>,
+    /// How old the data of the replica that answered may be, in seconds: while its link to the
+    /// master is down, or when it has not heard of it for longer than usual.
+    pub age: Option<u32>,
+}
+
+/// What was found, or why there is nothing.
+pub(super) type Outcome = Result<Found, ReadError>;
+
+/// Who waits for a reply on a read link.
+pub enum Waiter {
+    /// All who joined one `HGET`.
+    Field(Rc<Answer<Outcome>>),
+    /// One `HMGET`, and the names it asked for.
+    Many(Rc<Answer<Outcome>>, Box<[Box<[u8]>]>),
+    Probe(Section),
+}
+
+impl Waiter {
+    /// The connection ended before the reply.
+    pub(super) fn lose(self) {
+        match self {
+            Waiter::Field(answer) | Waiter::Many(answer, _) => {
+                answer.resolve(Err(ReadError::Lost));
+            }
+            Waiter::Probe(_) => {}
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Reads: joining this turn's command or opening one, and sharing its one answer.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::fallback::Fallback;
+use super::found::{Found, Outcome, ReadError, Waiter};
+use super::probe::{ReadRole, Rule};
+use super::render::{self, CurrentBody};
+use super::source::{Place, Source};
+use super::waiter::{Answer, Wait};
+use super::{CURRENT, HASH};
+use crate::metrics::{self, ErrorLabel};
+use crate::net::{Link, Owner, Set};
+use crate::turn::Turn;
+use redis_api_wire::conn::{Error, Fate, Greeting, Refusal, Verdict};
+use redis_api_wire::resp::{self, ErrorKind, Reply};
+
+/// Waiters of one command. More are shed: it bounds what a server that hangs makes us keep.
+const MAX_WAITERS: usize = 16 * 1024;
+
+/// So many waiters of one command make a crowd: more are on their way (see [`Link::set_crowded`]).
+const CROWD: usize = 4;
+
+/// Fewest fields in the map of a turn's commands at which those already sent are dropped from it.
+const MIN_SWEEP: usize = 64;
+
+/// Times that one read is sent at most, when connections are lost under it.
+const MAX_SENDS: u8 = 3;
+
+/// How reads become commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Reads of the same field that wait at the same moment share one command.
+    Batch,
+    /// One command per read.
+    Direct,
+}
+
+/// How to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    pub mode: ReadMode,
+    pub role: ReadRole,
+    /// A replica whose data is older than this may not answer; `None`: whatever its age.
+    pub max_stale: Option<Duration>,
+}
+
+/// A command that can still be joined: not yet sent while its link's stamp stands.
+struct Open {
+    answer: Rc<Answer<Outcome>>,
+    link: Rc<Link<Waiter>>,
+    stamp: u64,
+}
+
+impl Open {
+    fn joinable(&self) -> bool {
+        self.link.stamp() == self.stamp && self.link.is_admitted()
+    }
+}
+
+/// The read side of one worker.
+pub struct Reads {
+    mode: ReadMode,
+    turn: Rc<Turn>,
+    metrics: Arc<metrics::Worker>,
+    replica: Source,
+    /// Asked while no link of `replica` may answer.
+    fallback: OnceCell<Rc<Fallback>>,
+    hget_current: Bytes,
+    /// This turn's command for `/`.
+    current: RefCell<Option<Open>>,
+    /// This turn's commands for other fields, and some that were sent.
+    fields: RefCell<HashMap<Box<[u8]>, Open>>,
+    /// How many of these make it time to drop what was sent.
+    sweep_at: Cell<usize>,
+    body: CurrentBody,
+    /// Waiters of the last batch: what the next one makes room for.
+    last_size: Cell<usize>,
+}
+
+impl Reads {
+    /// The read side, without links as yet: [`start`](Self::start) makes them.
+    pub fn new(
+        options: ReadOptions,
+        address: String,
+        turn: Rc<Turn>,
+        metrics: Arc<metrics::Worker>,
+    ) -> Rc<Self> {
+        let rule = Rule {
+            role: options.role,
+            max_stale: options.max_stale,
+        };
+        Rc::new(Reads {
+            mode: options.mode,
+            turn,
+            replica: Source::new(Place::Replica, address, rule, metrics.clone()),
+            metrics,
+            fallback: OnceCell::new(),
+            hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
+            current: RefCell::new(None),
+            fields: RefCell::new(HashMap::new()),
+            sweep_at: Cell::new(MIN_SWEEP),
+            body: CurrentBody::default(),
+            last_size: Cell::new(0),
+        })
+    }
+
+    /// Gives it its links. Later calls do nothing.
+    pub fn start(&self, set: Set<Waiter>) {
+        self.replica.start(set);
+    }
+
+    /// Gives it a second choice. Later calls do nothing.
+    pub(super) fn fall_back_to(&self, fallback: Rc<Fallback>) {
+        let _ = self.fallback.set(fallback);
+    }
+
+    /// Why nothing can be read, in words; `None` while no reason is known.
+    pub fn trouble(&self) -> Option<String> {
+        let replica = self.replica.trouble()?;
+        let fallback = self.fallback.get();
+        Some(
+            match fallback.and_then(|master| master.source().trouble()) {
+                Some(master) => format!("{replica}; nor may the master: {master}"),
+                None => replica,
+            },
+        )
+    }
+
+    /// The field behind `/`.
+    pub fn current(self: &Rc<Self>, now: Instant) -> Read {
+        self.read(Asked::Current, now)
+    }
+
+    /// Any other field. `field` must be of the alphabet of field names.
+    pub fn field(self: &Rc<Self>, field: &[u8], now: Instant) -> Read {
+        self.read(Asked::Field(field.into()), now)
+    }
+
+    /// Several fields by one `HMGET`; the body is an object in the order asked.
+    pub fn many(self: &Rc<Self>, fields: Box<[Box<[u8]>]>, now: Instant) -> Read {
+        self.read(Asked::Many(fields), now)
+    }
+
+    fn read(self: &Rc<Self>, asked: Asked, now: Instant) -> Read {
+        let wait = self.send(&asked, now);
+        Read {
+            reads: self.clone(),
+            asked,
+            wait,
+            sends: 1,
+        }
+    }
+
+    fn send(&self, asked: &Asked, now: Instant) -> Result<Wait<Outcome>, ReadError> {
+        match asked {
+            Asked::Current => self.send_current(now),
+            Asked::Field(field) => self.send_field(field, now),
+            Asked::Many(fields) => self.send_many(fields, now),
+        }
+    }
+
+    fn send_current(&self, now: Instant) -> Result<Wait<Outcome>, ReadError> {
+        let mut current = self.current.borrow_mut();
+        if let Some(open) = current.as_ref().filter(|open| open.joinable()) {
+            return join(open);
+        }
+        let open = self.open(now, |out| out.extend_from_slice(&self.hget_current))?;
+        let wait = open.answer.wait();
+        *current = (self.mode == ReadMode::Batch).then_some(open);
+        Ok(wait)
+    }
+
+    fn send_field(&self, field: &[u8], now: Instant) -> Result<Wait<Outcome>, ReadError> {
+        let mut fields = self.fields.borrow_mut();
+        if let Some(open) = fields.get(field).filter(|open| open.joinable()) {
+            return join(open);
+        }
+        self.forget_sent(&mut fields);
+        let open = self.open(now, |out| {
+            resp::command(out, &[b"HGET", HASH.as_bytes(), field]);
+        })?;
+        let wait = open.answer.wait();
+        if self.mode == ReadMode::Batch {
+            fields.insert(field.into(), open);
+        }
+        Ok(wait)
+    }
+
+    /// Drops the commands that were sent and so can't be joined any more: not each time, which would
+    /// cost a look at all of a turn's fields for each of them, but when they may be half the map.
+    fn forget_sent(&self, fields: &mut HashMap<Box<[u8]>, Open>) {
+        if fields.len() >= self.sweep_at.get() {
+            fields.retain(|_, open| open.joinable());
+            self.sweep_at.set((2 * fields.len()).max(MIN_SWEEP));
+        }
+    }
+
+    fn send_many(&self, fields: &[Box<[u8]>], now: Instant) -> Result<Wait<Outcome>, ReadError> {
+        let answer = Answer::new(1);
+        let waiter = Waiter::Many(answer.clone(), fields.into());
+        self.enqueue(waiter, now, |out| {
+            let mut args: Vec<&[u8]> = vec![b"HMGET", HASH.as_bytes()];
+            args.extend(fields.iter().map(Box::as_ref));
+            resp::command(out, &args);
+        })?;
+        Ok(answer.wait())
+    }
+
+    /// Opens a command that others may join.
+    fn open(
+        &self,
+        now: Instant,
+        encode: impl FnOnce(&mut bytes::BytesMut),
+    ) -> Result<Open, ReadError> {
+        let answer = Answer::new(self.last_size.get());
+        let link = self.enqueue(Waiter::Field(answer.clone()), now, encode)?;
+        Ok(Open {
+            answer,
+            link: link.clone(),
+            stamp: link.stamp(),
+        })
+    }
+
+    /// Sends one command to whoever may answer it now.
+    fn enqueue(
+        &self,
+        waiter: Waiter,
+        now: Instant,
+        encode: impl FnOnce(&mut bytes::BytesMut),
+    ) -> Result<&Rc<Link<Waiter>>, ReadError> {
+        let (link, fallback) = self.source()?;
+        link.enqueue(waiter, now, encode)
+            .map_err(|(_, refusal)| refused(refusal))?;
+        if let Some(fallback) = fallback {
+            fallback.sent();
+        }
+        Ok(link)
+    }
+
+    /// Which link may answer now, and whether it is the second choice: the one place that decides
+    /// it.
+    fn source(&self) -> Result<(&Rc<Link<Waiter>>, Option<&Fallback>), ReadError> {
+        if let Some(link) = self.replica.pick() {
+            return Ok((link, None));
+        }
+        let fallback = self.fallback.get().ok_or(ReadError::Unavailable)?;
+        Ok((fallback.pick()?, Some(fallback)))
+    }
+
+    /// Asks every connected link how it is. To be called each second.
+    pub fn probe(&self) {
+        let now = self.turn.now();
+        self.replica.probe(now);
+        if let Some(fallback) = self.fallback.get() {
+            fallback.source().probe(now);
+        }
+    }
+
+    /// The answer to one `HGET`.
+    fn value(&self, reply: Reply<'_>) -> Result<Option<Bytes>, ReadError> {
+        match reply.plain() {
+            Reply::Bulk(stored) => self.body.render(stored).map(Some),
+            Reply::Null => Ok(None),
+            other => Err(ReadError::wrong_type("HGET", other)),
+        }
+    }
+
+    fn settle(
+        &self,
+        source: &Source,
+        link: &Link<Waiter>,
+        answer: &Answer<Outcome>,
+        value: Result<Option<Bytes>, ReadError>,
+    ) -> Verdict {
+        let waiters = answer.waiters();
+        self.last_size.set(waiters);
+        link.set_crowded(waiters >= CROWD);
+        self.metrics.read_batch_size.observe(waiters as u64);
+        let verdict = match &value {
+            Err(ReadError::Refused { kind, text }) => {
+                self.verdict(source, link, *kind, text.to_string())
+            }
+            // Not ours, perhaps: then neither is any that follows.
+            Err(ReadError::WrongReply(what)) => Verdict::Close(Error::Confused(what)),
+            _ => Verdict::Continue,
+        };
+        let age = source.shown_age(link);
+        answer.resolve(value.map(|body| Found { body, age }));
+        verdict
+    }
+
+    /// What an error reply means for its connection.
+    fn verdict(
+        &self,
+        source: &Source,
+        link: &Link<Waiter>,
+        kind: ErrorKind,
+        text: String,
+    ) -> Verdict {
+        self.metrics.read.error(ErrorLabel::of(kind));
+        match kind {
+            // It says itself that it can't be asked now; the next probe tells when it can.
+            ErrorKind::Loading | ErrorKind::MasterDown => {
+                source.judge(link, Some(text));
+                Verdict::Continue
+            }
+            // Only a new login can help.
+            ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
+            _ => Verdict::Continue,
+        }
+    }
+
+    /// A connection was made and logged in.
+    pub(super) fn on_ready(&self, source: &Source, link: &Link<Waiter>, greeting: Greeting) {
+        source.connected(link, greeting);
+        source.probe_link(link, self.turn.now());
+    }
+
+    /// A reply arrived on a link of this source.
+    pub(super) fn on_reply(
+        &self,
+        source: &Source,
+        link: &Link<Waiter>,
+        waiter: Waiter,
+        reply: Reply<'_>,
+    ) -> Verdict {
+        // A reply that was overtaken by the news that its server can't be trusted.
+        let trusted = link.is_admitted();
+        match waiter {
+            Waiter::Probe(section) => source.on_probe(link, section, reply),
+            Waiter::Field(_) | Waiter::Many(..) if !trusted => {
+                waiter.lose();
+                Verdict::Continue
+            }
+            Waiter::Field(answer) => self.settle(source, link, &answer, self.value(reply)),
+            Waiter::Many(answer, names) => {
+                let value = render::many(&names, reply.plain()).map(Some);
+                self.settle(source, link, &answer, value)
+            }
+        }
+    }
+}
+
+impl Owner<Waiter> for Reads {
+    fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
+        self.on_ready(&self.replica, link, greeting);
+    }
+
+    fn reply(&self, link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
+        self.on_reply(&self.replica, link, waiter, reply)
+    }
+
+    fn push(&self, _link: &Link<Waiter>, _push: Reply<'_>) {
+        // Nothing is subscribed to or tracked: a push tells us nothing.
+    }
+
+    fn lost(&self, waiter: Waiter, _fate: Fate, _error: &Error) {
+        waiter.lose();
+    }
+
+    fn down(&self, _link: &Link<Waiter>, why: &str) {
+        self.replica.down(why);
+    }
+}
+
+fn join(open: &Open) -> Result<Wait<Outcome>, ReadError> {
+    if open.answer.waiters() >= MAX_WAITERS {
+        return Err(ReadError::Shed);
+    }
+    Ok(open.answer.wait())
+}
+
+fn refused(refusal: Refusal) -> ReadError {
+    match refusal {
+        Refusal::NotReady => ReadError::Unavailable,
+        Refusal::Full => ReadError::Shed,
+    }
+}
+
+/// What a read asked for, kept so that it can be asked again.
+enum Asked {
+    Current,
+    Field(Box<[u8]>),
+    Many(Box<[Box<[u8]>]>),
+}
+
+/// A read under way.
+///
+/// A read lost with its connection is sent again on another, unless in [`ReadMode::Direct`]. The
+/// deadline is the caller's.
+///
+/// # Cancel safety
+/// Dropping it abandons the answer; the command keeps its place in the connection's queue.
+pub struct Read {
+    reads: Rc<Reads>,
+    asked: Asked,
+    wait: Result<Wait<Outcome>, ReadError>,
+    sends: u8,
+}
+
+impl Future for Read {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            let outcome = match &mut self.wait {
+                Err(error) => return Poll::Ready(Err(error.clone())),
+                Ok(wait) => std::task::ready!(Pin::new(wait).poll(cx)),
+            };
+            let again = self.sends < MAX_SENDS && self.reads.mode == ReadMode::Batch;
+            if !(again && matches!(outcome, Err(ReadError::Lost))) {
+                return Poll::Ready(outcome);
+            }
+            self.sends += 1;
+            let now = self.reads.turn.now();
+            self.wait = self.reads.send(&self.asked, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! From a Redis reply to the bytes of an HTTP body.
+
+use std::cell::RefCell;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::found::ReadError;
+use super::number::is_json_number;
+use redis_api_wire::conn::printable;
+use redis_api_wire::resp::Reply;
+
+const OPEN: &[u8] = b"{\"current\":";
+
+/// Longest stored text that is relayed. A double needs 25 bytes; more digits are allowed, a book is
+/// not.
+const MAX_NUMBER: usize = 1024;
+
+/// Makes `{"current":N}`, and keeps the last one: the same number again costs a comparison and a
+/// reference count. Values change about once a second and are read 100,000 times in it.
+#[derive(Default)]
+pub struct CurrentBody {
+    last: RefCell<Bytes>,
+}
+
+impl CurrentBody {
+    /// The body for a stored number, byte for byte as it stands in Redis.
+    ///
+    /// # Errors
+    /// What is stored is no JSON number.
+    pub fn render(&self, stored: &[u8]) -> Result<Bytes, ReadError> {
+        let mut last = self.last.borrow_mut();
+        let known = last
+            .strip_prefix(OPEN)
+            .and_then(|rest| rest.strip_suffix(b"}"));
+        if known == Some(stored) {
+            return Ok(last.clone());
+        }
+        if !is_relayed(stored) {
+            return Err(ReadError::NotANumber { field: None });
+        }
+        let mut body = BytesMut::with_capacity(OPEN.len() + stored.len() + 1);
+        body.put_slice(OPEN);
+        body.put_slice(stored);
+        body.put_u8(b'}');
+        *last = body.freeze();
+        Ok(last.clone())
+    }
+}
+
+/// Makes `{"A":1,"B":null}` from the names asked for and the reply to `HMGET`.
+///
+/// `names` must be of the alphabet of field names, which needs no JSON escapes.
+///
+/// # Errors
+/// One of the values is no JSON number, or the reply has another shape.
+pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
+    let Reply::Array(values) = reply else {
+        return Err(ReadError::wrong_type("HMGET", reply));
+    };
+    if values.len() != names.len() {
+        return Err(ReadError::WrongReply(
+            "HMGET was answered with another number of values",
+        ));
+    }
+    let mut body = BytesMut::with_capacity(64 * names.len());
+    let mut before = b'{';
+    for (name, value) in names.iter().zip(values) {
+        body.put_u8(before);
+        body.put_u8(b'"');
+        body.put_slice(name);
+        body.put_slice(b"\":");
+        match value.plain() {
+            Reply::Null => body.put_slice(b"null"),
+            Reply::Bulk(stored) if is_relayed(stored) => body.put_slice(stored),
+            Reply::Bulk(_) => {
+                let field = Some(printable(name).into());
+                return Err(ReadError::NotANumber { field });
+            }
+            other => return Err(ReadError::wrong_type("HMGET", other)),
+        }
+        before = b',';
+    }
+    body.put_u8(b'}');
+    Ok(body.freeze())
+}
+
+fn is_relayed(stored: &[u8]) -> bool {
+    stored.len() <= MAX_NUMBER && is_json_number(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis_api_wire::resp::{Decoder, Limits};
+
+    #[test]
+    fn the_same_number_again_is_the_same_memory() {
+        let current = CurrentBody::default();
+        let first = current.render(b"12.50").unwrap();
+        assert_eq!(first, "{\"current\":12.50}");
+        assert_eq!(current.render(b"12.50").unwrap().as_ptr(), first.as_ptr());
+        assert_eq!(current.render(b"12.5").unwrap(), "{\"current\":12.5}");
+        assert_eq!(current.render(b"1").unwrap(), "{\"current\":1}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_relayed() {
+        let current = CurrentBody::default();
+        let long = vec![b'1'; MAX_NUMBER + 1];
+        for stored in [&b"nan"[..], b"", b"1}", b"+1", b"12.5\r\n", &long] {
+            assert!(
+                matches!(current.render(stored), Err(ReadError::NotANumber { .. })),
+                "{stored:?}"
+            );
+        }
+        assert_eq!(current.render(&long[1..]).unwrap().len(), MAX_NUMBER + 12);
+    }
+
+    #[test]
+    fn many_in_the_order_asked() {
+        let names = [
+            b"EUR".to_vec().into_boxed_slice(),
+            b"U~D".to_vec().into_boxed_slice(),
+        ];
+        let check = |wire: &'static [u8]| {
+            let mut decoder = Decoder::new(Limits::default());
+            many(&names, decoder.decode(wire).unwrap().unwrap().reply)
+        };
+        let body = check(b"*2\r\n$3\r\n1.1\r\n$-1\r\n").unwrap();
+        assert_eq!(body, "{\"EUR\":1.1,\"U~D\":null}");
+        assert_eq!(
+            check(b"*2\r\n_\r\n$1\r\n0\r\n").unwrap(),
+            "{\"EUR\":null,\"U~D\":0}"
+        );
+        assert_eq!(
+            check(b"*2\r\n$1\r\n0\r\n$1\r\nx\r\n"),
+            Err(ReadError::NotANumber {
+                field: Some("U~D".into())
+            })
+        );
+        assert!(matches!(
+            check(b"*1\r\n$1\r\n1\r\n"),
+            Err(ReadError::WrongReply(_))
+        ));
+        assert!(matches!(
+            check(b"*2\r\n:1\r\n:1\r\n"),
+            Err(ReadError::WrongReply(_))
+        ));
+        assert!(matches!(check(b"+OK\r\n"), Err(ReadError::WrongReply(_))));
+    }
+}

@@ -1,0 +1,140 @@
+//! Properties of a connection: whatever a transport does with the bytes and whenever, each reply
+//! goes to its own waiter, and each waiter is told exactly once.
+//!
+//! What is asserted after every step is in `conn/model.rs`. `PROPTEST_CASES` raises the number of
+//! cases.
+
+#[path = "conn/model.rs"]
+mod model;
+#[path = "conn/server.rs"]
+mod server;
+
+use std::time::Duration;
+
+use model::{Model, Step};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::RngSeed;
+use redis_api_wire::conn::Error;
+use redis_api_wire::resp::DecodeError;
+
+/// Few bytes, so that commands and replies are cut, or very many.
+fn bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 1..40_usize, 1 => Just(usize::MAX)]
+}
+
+/// What a server and a transport do that keep to the rules, in no hurry.
+fn fair() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop_oneof![4 => 0..30_usize, 1 => 0..1_500_usize].prop_map(Step::Ask),
+        1 => any::<usize>().prop_map(Step::GiveUp),
+        5 => bytes().prop_map(Step::Send),
+        5 => (1..4_usize).prop_map(Step::Serve),
+        1 => (0..1_000_usize).prop_map(Step::Push),
+        6 => bytes().prop_map(Step::Deliver),
+        2 => (0..200_u64).prop_map(|ms| Step::Pass(Duration::from_millis(ms))),
+        1 => Just(Step::Due),
+    ]
+}
+
+/// Bytes that look like replies, and some that don't.
+fn forged() -> impl Strategy<Value = Step> {
+    let grains = select(vec![
+        "+OK\r\n",
+        "$4\r\n12.5\r\n",
+        "-ERR no\r\n",
+        "*2\r\n",
+        "$40\r\n",
+        ">1\r\n",
+        "_\r\n",
+        "x",
+        "\r\n",
+    ]);
+    vec(grains, 1..4).prop_map(|grains| Step::Inject(grains.concat().into_bytes()))
+}
+
+/// A connection to one of the servers, whose login is done or only begun.
+fn model() -> impl Strategy<Value = (bool, u32, bool, bool)> {
+    (
+        any::<bool>(),
+        0..2_u32,
+        any::<bool>(),
+        prop::bool::weighted(0.8),
+    )
+}
+
+fn connect((resp2, database, password, log_in): (bool, u32, bool, bool)) -> Model {
+    let mut model = Model::new(resp2, database, password);
+    if log_in {
+        model.log_in();
+    }
+    model
+}
+
+/// Takes the steps until the connection ends, if it does.
+fn play(model: &mut Model, steps: &[Step]) -> Result<(), Error> {
+    steps.iter().try_for_each(|step| model.step(step))
+}
+
+/// The same cases each time, unless `PROPTEST_RNG_SEED` says otherwise: a failure is then found
+/// again as it is.
+fn cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(400),
+        failure_persistence: None,
+        rng_seed: match config.rng_seed {
+            RngSeed::Random => RngSeed::Fixed(1),
+            fixed => fixed,
+        },
+        ..config
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn only_time_ends_a_fair_connection(start in model(), steps in vec(fair(), 0..150)) {
+        let mut model = connect(start);
+        match play(&mut model, &steps) {
+            Ok(()) | Err(Error::Stalled(_) | Error::LoginTimeout) => model.end(),
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+
+    #[test]
+    fn forged_bytes_never_answer_what_was_not_sent(
+        start in model(),
+        steps in vec(prop_oneof![12 => fair(), 1 => forged()], 0..150),
+    ) {
+        let mut model = connect(start);
+        // How it ends depends on the bytes; the model checks that everybody is told and in order.
+        let _ = play(&mut model, &steps);
+        model.end();
+    }
+
+    #[test]
+    fn a_reply_that_nobody_awaits_ends_it(steps in vec(fair(), 0..60), asked in 0..3_usize) {
+        let check = |bytes: &[u8], expected: Error| {
+            let mut model = connect((false, 0, false, true));
+            if play(&mut model, &steps).is_err() {
+                return model.end();
+            }
+            model.settle();
+            // These are not sent, and can't be what the reply answers.
+            for _ in 0..asked {
+                let _ = model.step(&Step::Ask(0));
+            }
+            assert_eq!(model.step(&Step::Inject(bytes.to_vec())), Err(expected));
+            model.end();
+        };
+        check(b"+OK\r\n", Error::Stray(None));
+        check(b"*1\r\n:1\r\n", Error::Stray(None));
+        check(b"-ERR max number of clients reached\r\n",
+            Error::Stray(Some("ERR max number of clients reached".to_owned())));
+        check(b"HTTP/1.1 400", Error::Malformed(DecodeError::UnknownType(b'H')));
+        check(b"$99999\r\n", Error::Malformed(DecodeError::BulkTooLong { len: 99_999, limit: 2_048 }));
+    }
+}
