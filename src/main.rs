@@ -1,38 +1,33 @@
 //! Reads the configuration, runs what it asks for, and turns the result into an exit status.
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use redis_api_rig::{aggregator, bot, guarded, local, ramp, updater};
 use redis_api_server::check;
-use redis_api_server::http::guard::Guard;
-use redis_api_server::http::service;
-use redis_api_server::store::{ReadMode, ReadOptions, WriteOptions};
-use redis_api_server::worker::{self, ApiOptions, Port};
+use redis_api_server::store::ReadMode;
+use redis_api_server::worker::{self, ApiOptions};
 
-use crate::config::{Command, HelloWorld, Serve, Stream};
+use crate::config::{Command, Environment, Invocation, Serve, Stream};
 
 mod config;
+#[cfg(feature = "rig")]
+mod load;
 mod log;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    // The helpers that we start ourselves take no flags: they are for us alone.
-    let mut args = std::env::args_os().skip(1);
-    match args.next() {
-        Some(name) if name == guarded::SUBCOMMAND => {
-            return finish(guarded::run(args).map(|never| match never {}));
-        }
-        Some(name) if name == local::JANITOR => return finish(local::run_janitor(args)),
-        _ => {}
+    // The helpers that the rig starts itself take no flags: they are for it alone.
+    #[cfg(feature = "rig")]
+    if let Some(outcome) = load::helper(std::env::args_os().skip(1)) {
+        return outcome;
     }
-    let command = match config::parse(std::env::args_os()) {
-        Ok(command) => command,
+    let environment = Environment::new(std::env::vars_os());
+    let invocation = match config::parse(std::env::args_os(), &environment) {
+        Ok(invocation) => invocation,
         Err(exit) => {
             // A reader that went away (`redis-api serve --help | head`) is no failure of ours.
             let _ = match exit.stream {
@@ -42,18 +37,20 @@ fn main() -> ExitCode {
             return ExitCode::from(exit.status);
         }
     };
+    let Invocation {
+        command,
+        log,
+        warnings,
+    } = invocation;
     // Until the end, where it says what it has held back.
-    let _log = log::start(command.log());
+    let _log = log::start(log);
     tracing::info!("redis-api {}", env!("CARGO_PKG_VERSION"));
     match command {
-        Command::Serve(options) => finish(serve(*options)),
-        Command::HelloWorld(options) => finish(hello(&options)),
-        Command::Local(options, log) => finish_lines(local::run(options), log.format),
-        Command::Check(options, format) => look(*options, format),
-        Command::VegetaServer(options, _) => finish(bot::run(options)),
-        Command::Aggregator(options, _) => finish(aggregator::run(options)),
-        Command::Updater(options, _) => finish(updater::run(options)),
-        Command::Ramp(options, log) => finish_lines(ramp::run(options), log.format),
+        Command::Serve(options) => finish(serve(*options, &warnings)),
+        Command::HelloWorld(options) => finish(worker::run(&options, worker::hello)),
+        Command::Check(options, format) => look(*options, warnings, format),
+        #[cfg(feature = "rig")]
+        Command::Rig(command) => load::run(*command, log),
     }
 }
 
@@ -67,101 +64,50 @@ fn finish<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-/// The same where an error may end with the last lines of a child. For people they are printed as
-/// lines, which one event of the log can't be.
-fn finish_lines<E: fmt::Display>(outcome: Result<(), E>, format: log::Format) -> ExitCode {
-    let text = match outcome {
-        Err(error) if format == log::Format::Text => error.to_string(),
-        outcome => return finish(outcome),
-    };
-    let (what, lines) = text.split_once('\n').unwrap_or((&text, ""));
-    tracing::error!("{what}");
-    if !lines.is_empty() {
-        // Where nobody reads any more, nobody misses them.
-        let _ = writeln!(io::stderr(), "{lines}");
-    }
-    ExitCode::FAILURE
-}
-
 /// What counts, after flags, variables and defaults; without the secrets.
-fn log_configuration(options: &Serve) {
-    let workers = options.workers.map(|workers| workers.to_string());
+fn log_configuration(process: &worker::Options, api: &ApiOptions) {
+    let workers = process.workers.map(|workers| workers.to_string());
+    let admin_listen = process.admin_listen.map(|port| port.address.to_string());
     tracing::info!(
-        read = %options.read.endpoint.address,
-        read_tls = options.read.endpoint.tls.is_some(),
-        read_mode = match options.read_mode {
+        read = %api.read.endpoint.address,
+        read_tls = api.read.endpoint.tls.is_some(),
+        read_mode = match api.reads.mode {
             ReadMode::Batch => "batch",
             ReadMode::Direct => "direct",
         },
-        write = %options.write.endpoint.address,
-        write_tls = options.write.endpoint.tls.is_some(),
-        listen = %options.listen,
-        admin_listen = %options.admin_listen,
+        write = %api.write.endpoint.address,
+        write_tls = api.write.endpoint.tls.is_some(),
+        listen = %process.listen.address,
+        admin_listen = admin_listen.as_deref().unwrap_or("off"),
         workers = workers.as_deref().unwrap_or("auto"),
         "configuration"
     );
 }
 
-fn serve(options: Serve) -> Result<(), Box<dyn Error>> {
-    log_configuration(&options);
-    for warning in &options.warnings {
+fn serve(options: Serve, warnings: &[String]) -> Result<(), worker::Error> {
+    let Serve { process, api } = options;
+    log_configuration(&process, &api);
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let process = worker::Options {
-        listen: Port {
-            address: options.listen,
-            defaulted: options.listen_defaulted,
-        },
-        admin_listen: Some(Port {
-            address: options.admin_listen,
-            defaulted: options.admin_listen_defaulted,
-        }),
-        workers: options.workers,
-        pin: options.pin,
-        request_timeout: options.request_timeout,
-        clients: options.clients,
-        drain_delay: options.drain_delay,
-        drain_timeout: options.drain_timeout,
-        drain_unready: options.drain_unready,
-        redis_wait: options.redis_wait,
-        redis_connections: options.read.connections + options.write.connections,
-    };
-    let api = ApiOptions {
-        reads: ReadOptions {
-            mode: options.read_mode,
-            role: options.read_role,
-            max_stale: options.max_stale,
-        },
-        writes: WriteOptions {
-            replicas: options.write_wait,
-        },
-        fallback: options.fallback,
-        read: options.read,
-        write: options.write,
-        service: service::Options {
-            request_timeout: options.request_timeout,
-            max_body: options.max_body,
-            guard: Guard::open(options.guard)?,
-        },
-    };
-    worker::run(&process, move |context| worker::start_api(&api, context))?;
-    Ok(())
+    worker::run_api(&process, api)
 }
 
-fn look(options: Serve, format: check::Format) -> ExitCode {
+fn look(options: Serve, warnings: Vec<String>, format: check::Format) -> ExitCode {
+    let Serve { process, api } = options;
     let options = check::Options {
-        read: options.read,
-        write: options.write,
-        read_role: options.read_role,
-        request_timeout: options.request_timeout,
-        workers: options.workers,
+        read: api.read,
+        write: api.write,
+        read_role: api.reads.role,
+        request_timeout: process.request_timeout,
+        workers: process.workers,
         uses: check::Uses {
-            field_limit: options.guard.max_fields.is_some(),
-            write_wait: options.write_wait > 0,
+            field_limit: api.guard.max_fields.is_some(),
+            write_wait: api.writes.replicas > 0,
         },
-        max_stale: options.max_stale,
-        token_file: options.guard.token_file,
-        warnings: options.warnings,
+        max_stale: api.reads.max_stale,
+        token_file: api.guard.token_file,
+        warnings,
     };
     match check::run(&options) {
         Ok(report) => {
@@ -174,27 +120,4 @@ fn look(options: Serve, format: check::Format) -> ExitCode {
         }
         Err(error) => finish(Err(worker::Error::System(error))),
     }
-}
-
-fn hello(options: &HelloWorld) -> Result<(), worker::Error> {
-    let process = worker::Options {
-        listen: Port {
-            address: options.listen,
-            defaulted: options.listen_defaulted,
-        },
-        admin_listen: options.admin_listen.map(|address| Port {
-            address,
-            defaulted: false,
-        }),
-        workers: options.workers,
-        pin: options.pin,
-        request_timeout: worker::HELLO_TIMEOUT,
-        clients: options.clients,
-        drain_delay: options.drain_delay,
-        drain_timeout: options.drain_timeout,
-        drain_unready: options.drain_unready,
-        redis_wait: None,
-        redis_connections: 0,
-    };
-    worker::run(&process, worker::hello)
 }

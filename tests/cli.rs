@@ -28,7 +28,11 @@ fn wrong_values_are_all_named_and_give_status_2() {
             "--request-timeout=soon",
             "--write-redis-key-file=key",
         ],
-        &[("DRAIN_DELAY", "5"), ("REDIS_ADDR_READ", ""), ("PIN", "1")],
+        &[
+            ("REDIS_API_DRAIN_DELAY", "5"),
+            ("REDIS_ADDR_READ", ""),
+            ("REDIS_API_PIN", "1"),
+        ],
     );
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
@@ -37,9 +41,9 @@ fn wrong_values_are_all_named_and_give_status_2() {
         "--workers",
         "--request-timeout",
         "--write-redis-key-file",
-        "DRAIN_DELAY (environment)",
+        "REDIS_API_DRAIN_DELAY (environment)",
         "REDIS_ADDR_READ (environment)",
-        "PIN (environment)",
+        "REDIS_API_PIN (environment)",
     ] {
         assert!(stderr.contains(name), "{name} is not named:\n{stderr}");
     }
@@ -55,7 +59,7 @@ fn wrong_words_give_status_2() {
         &["serve", "--listen"],
         &["serve", "--workers=1", "--workers=2"],
         &["helloworld", "--redis-addr=localhost:1"],
-        &["local", "--max-body=1"],
+        &["check", "--rate=1"],
     ] {
         let output = run(args, &[]);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -221,7 +225,12 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "log-format",
         "log-level",
     ] {
-        check(&help, name, &name.to_uppercase().replace('-', "_"));
+        let variable = name.to_uppercase().replace('-', "_");
+        let prefix = match name {
+            "listen" | "admin-listen" => "",
+            _ => "REDIS_API_",
+        };
+        check(&help, name, &format!("{prefix}{variable}"));
     }
     for heading in [
         "Listen:",

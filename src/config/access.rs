@@ -52,9 +52,12 @@ mod tests {
                 "--max-fields=1024",
                 "--cors-origin=https://a.example",
             ],
-            &[("CORS_ORIGIN", "none"), ("READ_ONLY", "true")],
+            &[
+                ("REDIS_API_CORS_ORIGIN", "none"),
+                ("REDIS_API_READ_ONLY", "true"),
+            ],
         );
-        let guard = serve.guard;
+        let guard = serve.api.guard;
         assert!(guard.read_only);
         assert_eq!(guard.token_file, Some("token".into()));
         assert_eq!(

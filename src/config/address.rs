@@ -161,7 +161,7 @@ fn decode(text: &str) -> Result<String, Cow<'static, str>> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded
         .map(Cow::into_owned)
-        .map_err(|_| "has a user or password that is no UTF-8".into())
+        .map_err(|_| "has a user or password that is not valid UTF-8".into())
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::environment::variable;
 use super::exit;
-use super::flag::{Flag, Subcommand, variable};
+use super::flag::{Flag, Subcommand};
 use super::subcommands::SUBCOMMANDS;
 
 const SERVE_RULES: &str = "\
@@ -26,7 +27,8 @@ Forms:
 
 /// What clap makes of the command line once the subcommand's flags that it doesn't know are gone, of
 /// which it would name the first only; and a sentence about each of those.
-pub(super) fn matches(mut args: Vec<OsString>) -> (Result<ArgMatches, clap::Error>, Vec<String>) {
+pub(super) fn matches(args: Vec<OsString>) -> (Result<ArgMatches, clap::Error>, Vec<String>) {
+    let mut args = with_hyphens_joined(args);
     let mut unknown = Vec::new();
     loop {
         let matches = command().try_get_matches_from(&args);
@@ -45,6 +47,37 @@ pub(super) fn matches(mut args: Vec<OsString>) -> (Result<ArgMatches, clap::Erro
             args.remove(place);
         }
     }
+}
+
+/// `--flag -value` as `--flag=-value` where the flag takes a value: clap would take the second word
+/// for a flag of its own, and say so without a name. A word with two hyphens stays one: whoever
+/// forgets a value must not have the next flag taken for it.
+fn with_hyphens_joined(args: Vec<OsString>) -> Vec<OsString> {
+    let named = args.get(1).cloned();
+    let Some(known) = SUBCOMMANDS
+        .iter()
+        .find(|known| named.as_ref().is_some_and(|name| name == known.name))
+    else {
+        return args;
+    };
+    let takes_value = |word: &OsString| {
+        let name = word.to_str().and_then(|word| word.strip_prefix("--"));
+        name.and_then(|name| known.flag(name))
+            .is_some_and(|flag| !flag.value.is_empty())
+    };
+    let mut joined: Vec<OsString> = Vec::with_capacity(args.len());
+    for arg in args {
+        let bytes = arg.as_encoded_bytes();
+        let is_value = bytes.starts_with(b"-") && !bytes.starts_with(b"--");
+        match joined.last_mut() {
+            Some(flag) if is_value && takes_value(flag) => {
+                flag.push("=");
+                flag.push(arg);
+            }
+            _ => joined.push(arg),
+        }
+    }
+    joined
 }
 
 /// Where `--flag` or `--flag=value` stands.
@@ -115,7 +148,7 @@ fn arg(flag: &'static Flag) -> Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse_with;
+    use crate::config::{Environment, parse};
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -126,8 +159,9 @@ mod tests {
     fn all_unknown_flags_are_named_beside_what_else_is_wrong() {
         fn check(args: &[&str], names: &[&str]) {
             let args = ["redis-api", "serve"].iter().chain(args);
-            let drain_delay = |name: &str| (name == "DRAIN_DELAY").then(|| "soon".into());
-            let exit = parse_with(args.map(OsString::from), &drain_delay).expect_err("is wrong");
+            let drain_delay = [("REDIS_API_DRAIN_DELAY".into(), "soon".into())];
+            let exit = parse(args.map(OsString::from), &Environment::new(drain_delay))
+                .expect_err("is wrong");
             for name in names {
                 assert!(exit.text.contains(name), "{name}: {}", exit.text);
             }
@@ -137,22 +171,42 @@ mod tests {
             &["--nope", "hunter2", "--redis-pas=hunter2", "--workers=0"],
             &[
                 "error: 4 flags or values are wrong:\n",
-                "--nope is no flag here\n",
-                "--redis-pas is no flag here; did you mean --redis-pass?",
+                "unknown flag --nope\n",
+                "unknown flag --redis-pas; did you mean --redis-pass?",
                 "--workers",
-                "DRAIN_DELAY",
+                "REDIS_API_DRAIN_DELAY",
                 "See redis-api serve --help",
             ],
         );
         check(
             &["--nope", "--pin", "--pin"],
-            &["--nope is no flag here", "--pin is given twice"],
+            &["unknown flag --nope", "--pin is given twice"],
+        );
+        check(
+            &[
+                "--workers",
+                "-1",
+                "--max-body",
+                "-1",
+                "--drain-delay",
+                "-5s",
+            ],
+            &[
+                "3 flags or values are wrong",
+                "--workers: \"-1\" is wrong",
+                "--max-body: \"-1\" is wrong",
+                "--drain-delay: \"-5s\" is wrong",
+            ],
+        );
+        check(
+            &["--redis-pass", "--redis-tls"],
+            &["--redis-pass needs a value"],
         );
         let args = ["redis-api", "--nope", "serve"].map(OsString::from);
-        let exit = parse_with(args.into_iter(), &|_| None).expect_err("is wrong");
+        let exit = parse(args.into_iter(), &Environment::new([])).expect_err("is wrong");
         assert_eq!(
             exit.text,
-            "error: --nope is no flag here\n\nSee redis-api --help.\n"
+            "error: unknown flag --nope\n\nSee redis-api --help.\n"
         );
     }
 }

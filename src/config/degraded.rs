@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::common::choice;
+use super::parsers;
 use super::values::Values;
-use super::{choice, parsers};
 use redis_api_server::net::endpoint::SetOptions;
 use redis_api_server::worker::FallbackOptions;
 

@@ -81,13 +81,13 @@ pub(super) fn refusal(
     unknown.push(match (error.kind(), flag) {
         (ErrorKind::UnknownArgument, _) => match unknown_flag(error) {
             Some((_, text)) => text,
-            None => "there is a word that belongs to no flag (not shown, it may be part of a \
-                     password)"
-                .into(),
+            None => {
+                "a word belongs to no flag (not shown, since it may be part of a password)".into()
+            }
         },
         (ErrorKind::InvalidSubcommand, _) => {
             let names: Vec<_> = SUBCOMMANDS.iter().map(|known| known.name).collect();
-            format!("unknown subcommand; there are {}", names.join(", "))
+            format!("unknown subcommand; use one of {}", names.join(", "))
         }
         (ErrorKind::ArgumentConflict, Some(flag)) => format!("--{flag} is given twice"),
         (ErrorKind::InvalidValue, Some(flag)) => format!("--{flag} needs a value"),
@@ -103,7 +103,7 @@ pub(super) fn unknown_flag(error: &clap::Error) -> Option<(&str, String)> {
         return None;
     }
     let flag = context(error, ContextKind::InvalidArg).and_then(flag_name)?;
-    let mut text = format!("--{flag} is no flag here");
+    let mut text = format!("unknown flag --{flag}");
     if let Some(suggestion) = context(error, ContextKind::SuggestedArg) {
         let _ = write!(text, "; did you mean {suggestion}?");
     }

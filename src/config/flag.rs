@@ -1,6 +1,7 @@
 //! What a flag, a group of flags and a subcommand are.
 //!
-//! A flag's variable follows from its name ([`variable`]), so the two cannot drift apart.
+//! A flag's variable follows from its name ([`super::environment::variable`]), so the two cannot drift
+//! apart.
 
 /// One flag of one subcommand.
 pub(super) struct Flag {
@@ -66,39 +67,5 @@ impl Subcommand {
         self.groups()
             .flat_map(|group| group.flags)
             .find(|flag| flag.name == name)
-    }
-}
-
-/// The variable of a flag: its name in capitals with `_` for `-`; a role's prefix becomes a suffix
-/// (`read-redis-addr`: `REDIS_ADDR_READ`).
-pub(super) fn variable(flag: &str) -> String {
-    let (stem, suffix) = if flag.starts_with("read-redis-") {
-        (flag.trim_start_matches("read-"), "_READ")
-    } else if flag.starts_with("write-redis-") {
-        (flag.trim_start_matches("write-"), "_WRITE")
-    } else {
-        (flag, "")
-    };
-    stem.to_ascii_uppercase().replace('-', "_") + suffix
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_follow_from_names() {
-        for (flag, expected) in [
-            ("redis-addr", "REDIS_ADDR"),
-            ("redis-pass-file", "REDIS_PASS_FILE"),
-            ("read-redis-addr", "REDIS_ADDR_READ"),
-            ("read-redis-server-name", "REDIS_SERVER_NAME_READ"),
-            ("write-redis-tls", "REDIS_TLS_WRITE"),
-            ("read-mode", "READ_MODE"),
-            ("write-connections", "WRITE_CONNECTIONS"),
-            ("admin-listen", "ADMIN_LISTEN"),
-        ] {
-            assert_eq!(variable(flag), expected);
-        }
     }
 }

@@ -58,7 +58,7 @@ fn server(
     let Some(text) = given.text.to_str() else {
         values
             .errors
-            .push(format!("{name}: is no UTF-8 (value not shown)"));
+            .push(format!("{name}: is not valid UTF-8 (value not shown)"));
         return None;
     };
     let parsed = match address::parse(text) {
@@ -122,7 +122,7 @@ fn password(values: &mut Values<'_>, prefix: &'static str) -> Option<Password> {
 }
 
 fn warn_of_ps(values: &mut Values<'_>, name: &str, prefix: &str) {
-    let variable = super::flag::variable(&format!("{prefix}-pass"));
+    let variable = super::environment::variable(&format!("{prefix}-pass"));
     values.warnings.push(format!(
         "{name}: a password on the command line shows in `ps`; \
          use {variable} or --{prefix}-pass-file"

@@ -1,15 +1,12 @@
 //! The table of subcommands: which groups of flags each takes.
 
-use super::aggregator::AGGREGATOR;
 use super::flag::{Group, Subcommand};
 use super::flags::{
     ACCESS, CHECK, CLIENTS, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS, READS, REDIS,
     WRITE_REDIS, WRITES,
 };
-use super::local::LOCAL;
-use super::ramp::RAMP;
-use super::updater::UPDATER;
-use super::vegetaserver::{VEGETASERVER, WINDOW};
+#[cfg(feature = "rig")]
+use super::rig;
 
 const SERVE: &[&Group] = &[
     &LISTEN,
@@ -41,48 +38,32 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
         about: "Connects as `serve` would with the same flags, and says what is wrong and its cure",
         groups: &[&[&CHECK], SERVE],
     },
-    Subcommand {
-        name: "local",
-        about: "The whole rig on this machine, as real processes: Redis, API, load, dashboard",
-        groups: &[&[&LOCAL, &LOG]],
-    },
-    Subcommand {
-        name: "vegetaserver",
-        about: "A load bot: drives vegeta at a constant rate, and serves a window of its results",
-        groups: &[&[&VEGETASERVER, &WINDOW, &LOG]],
-    },
-    Subcommand {
-        name: "aggregator",
-        about: "Merges the windows of all load bots; serves the dashboard and the currency page",
-        groups: &[&[&AGGREGATOR, &LOG]],
-    },
-    Subcommand {
-        name: "updater",
-        about: "Posts a new value at a steady pace",
-        groups: &[&[&UPDATER, &LOG]],
-    },
-    Subcommand {
-        name: "ramp",
-        about: "Holds one rate after another on the rig; writes a table and a chart",
-        groups: &[&[&RAMP, &LOG]],
-    },
+    #[cfg(feature = "rig")]
+    rig::LOCAL,
+    #[cfg(feature = "rig")]
+    rig::VEGETASERVER,
+    #[cfg(feature = "rig")]
+    rig::AGGREGATOR,
+    #[cfg(feature = "rig")]
+    rig::UPDATER,
+    #[cfg(feature = "rig")]
+    rig::RAMP,
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse_with;
+    use crate::config::tests::run;
 
     #[test]
     fn every_subcommand_starts_with_what_is_required_alone() {
-        let environment = |name: &str| match name {
-            "API_URL" | "TARGET_URL" => Some("http://localhost:8080/".into()),
-            "VEGETA_SERVERS" => Some("localhost:8081".into()),
-            _ => None,
-        };
+        let environment = [
+            ("API_URL", "http://localhost:8080/"),
+            ("TARGET_URL", "http://localhost:8080/"),
+            ("VEGETA_SERVERS", "localhost:8081"),
+        ];
         for subcommand in SUBCOMMANDS {
-            let args = ["redis-api", subcommand.name].map(Into::into).into_iter();
-            let parsed = parse_with(args, &environment);
+            let parsed = run(&[subcommand.name], &environment);
             assert!(parsed.is_ok(), "{}: {parsed:?}", subcommand.name);
         }
     }

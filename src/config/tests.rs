@@ -1,25 +1,55 @@
-use super::*;
+//! What flags and variables become, and what is refused.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use redis_api_server::http::cors::Cors;
-use redis_api_server::net::endpoint::{Address, Password, Secret, TlsOptions};
+use redis_api_server::net::endpoint::{Address, Endpoint, Password, Secret, TlsOptions};
+use redis_api_server::store::{ReadMode, ReadRole};
+use redis_api_server::worker::{ApiOptions, Port};
+use tracing::level_filters::LevelFilter;
 
-fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Command, Exit> {
+use super::*;
+
+mod refusals;
+
+/// What a command line with that environment asks for.
+pub(super) fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Exit> {
     let args = ["redis-api"].iter().chain(args).map(OsString::from);
-    parse_with(args, &|name| {
-        environment
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.into())
-    })
+    let variables = environment
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
+    parse(args, &Environment::new(variables))
+}
+
+/// What `serve` is to do.
+pub(super) struct Served {
+    pub process: worker::Options,
+    pub api: ApiOptions,
+    pub log: log::Options,
+    pub warnings: Vec<String>,
 }
 
 #[track_caller]
-pub(super) fn serve(args: &[&str], environment: &[(&str, &str)]) -> Serve {
+pub(super) fn serve(args: &[&str], environment: &[(&str, &str)]) -> Served {
     let args: Vec<_> = ["serve"].iter().chain(args).copied().collect();
     match run(&args, environment) {
-        Ok(Command::Serve(serve)) => *serve,
+        Ok(Invocation {
+            command: Command::Serve(serve),
+            log,
+            warnings,
+        }) => Served {
+            process: serve.process,
+            api: serve.api,
+            log,
+            warnings,
+        },
         other => panic!("{args:?} {environment:?}: {other:?}"),
     }
+}
+
+fn admin(serve: &Served) -> Port {
+    serve.process.admin_listen.expect("serve has an admin port")
 }
 
 /// The report of a refused command line.
@@ -57,10 +87,10 @@ fn given(password: &str) -> Password {
 #[test]
 fn defaults() {
     let serve = serve(&[], &[]);
-    assert_eq!(serve.listen.to_string(), "[::]:8080");
-    assert_eq!(serve.admin_listen.to_string(), "[::]:9090");
-    assert!(serve.listen_defaulted && serve.admin_listen_defaulted);
-    for set in [&serve.read, &serve.write] {
+    assert_eq!(serve.process.listen.address.to_string(), "[::]:8080");
+    assert_eq!(admin(&serve).address.to_string(), "[::]:9090");
+    assert!(serve.process.listen.defaulted && admin(&serve).defaulted);
+    for set in [&serve.api.read, &serve.api.write] {
         let plain = Endpoint {
             address: tcp("localhost", 6379),
             username: None,
@@ -76,18 +106,21 @@ fn defaults() {
         assert_eq!(set.max_in_flight, 8192);
     }
     assert_eq!(
-        (serve.read_mode, serve.read_role),
+        (serve.api.reads.mode, serve.api.reads.role),
         (ReadMode::Batch, ReadRole::Any)
     );
-    assert_eq!(serve.request_timeout, Duration::from_millis(400));
-    assert_eq!(serve.max_body, 4096);
-    assert_eq!(serve.redis_wait, Some(Duration::from_secs(300)));
-    assert_eq!((serve.workers, serve.pin), (None, false));
-    assert_eq!(serve.drain_delay, Duration::from_secs(5));
-    assert_eq!(serve.drain_timeout, Duration::from_secs(10));
-    assert!(!serve.guard.read_only && serve.guard.token_file.is_none());
-    assert_eq!((serve.guard.fields, serve.guard.max_fields), (None, None));
-    assert_eq!(serve.guard.cors, Cors::Any);
+    assert_eq!(serve.process.request_timeout, Duration::from_millis(400));
+    assert_eq!(serve.api.max_body, 4096);
+    assert_eq!(serve.process.redis_wait, Some(Duration::from_secs(300)));
+    assert_eq!((serve.process.workers, serve.process.pin), (None, false));
+    assert_eq!(serve.process.drain_delay, Duration::from_secs(5));
+    assert_eq!(serve.process.drain_timeout, Duration::from_secs(10));
+    assert!(!serve.api.guard.read_only && serve.api.guard.token_file.is_none());
+    assert_eq!(
+        (serve.api.guard.fields, serve.api.guard.max_fields),
+        (None, None)
+    );
+    assert_eq!(serve.api.guard.cors, Cors::Any);
     // Open writes on every address.
     assert_eq!(serve.warnings.len(), 1, "{:?}", serve.warnings);
     assert_eq!(serve.log.format, log::Format::Text);
@@ -120,28 +153,37 @@ fn every_flag_reaches_its_option() {
         &[],
     );
     assert_eq!(
-        (serve.listen.to_string().as_str(), serve.listen_defaulted),
+        (
+            serve.process.listen.address.to_string().as_str(),
+            serve.process.listen.defaulted
+        ),
         ("127.0.0.1:1", false)
     );
-    assert_eq!(serve.admin_listen.to_string(), "[::]:2");
-    assert!(serve.admin_listen_defaulted);
-    assert_eq!((serve.read.connections, serve.write.connections), (2, 3));
+    assert_eq!(admin(&serve).address.to_string(), "[::]:2");
+    assert!(admin(&serve).defaulted);
     assert_eq!(
-        (serve.read_mode, serve.read_role),
+        (serve.api.read.connections, serve.api.write.connections),
+        (2, 3)
+    );
+    assert_eq!(
+        (serve.api.reads.mode, serve.api.reads.role),
         (ReadMode::Direct, ReadRole::Replica)
     );
-    assert_eq!(serve.request_timeout, Duration::from_secs(1));
-    assert_eq!(serve.max_body, 16 << 10);
-    assert_eq!(serve.redis_wait, None);
-    for set in [&serve.read, &serve.write] {
+    assert_eq!(serve.process.request_timeout, Duration::from_secs(1));
+    assert_eq!(serve.api.max_body, 16 << 10);
+    assert_eq!(serve.process.redis_wait, None);
+    for set in [&serve.api.read, &serve.api.write] {
         assert_eq!(set.connect_timeout, Duration::from_secs(2));
         assert_eq!(set.stall_timeout, Duration::from_secs(2));
         assert_eq!(set.ping_interval, Duration::from_secs(3));
         assert_eq!(set.max_in_flight, 4);
     }
-    assert_eq!((serve.workers, serve.pin), (NonZeroUsize::new(5), true));
     assert_eq!(
-        (serve.drain_delay, serve.drain_timeout),
+        (serve.process.workers, serve.process.pin),
+        (NonZeroUsize::new(5), true)
+    );
+    assert_eq!(
+        (serve.process.drain_delay, serve.process.drain_timeout),
         (Duration::ZERO, Duration::from_secs(6))
     );
     let log = (serve.log.format, serve.log.level);
@@ -153,7 +195,7 @@ fn role_flag_then_role_variable_then_flag_then_variable_for_both() {
     let flags = ["--read-redis-addr=a:1", "--redis-addr=c:1"];
     let variables = [("REDIS_ADDR_READ", "b:1"), ("REDIS_ADDR", "d:1")];
     fn check(flags: &[&str], variables: &[(&str, &str)], expected: &str) {
-        let address = serve(flags, variables).read.endpoint.address;
+        let address = serve(flags, variables).api.read.endpoint.address;
         assert_eq!(address.to_string(), expected, "{flags:?} {variables:?}");
     }
     check(&flags, &variables, "a:1");
@@ -163,7 +205,7 @@ fn role_flag_then_role_variable_then_flag_then_variable_for_both() {
     check(&[], &[], "localhost:6379");
     // The other role is not touched by it.
     assert_eq!(
-        serve(&flags[..1], &[]).write.endpoint.address,
+        serve(&flags[..1], &[]).api.write.endpoint.address,
         tcp("localhost", 6379)
     );
 }
@@ -182,7 +224,7 @@ fn each_setting_of_a_role_falls_back_on_its_own() {
             ("REDIS_PASS_READ", ""),
         ],
     );
-    let read = serve.read.endpoint;
+    let read = serve.api.read.endpoint;
     assert_eq!(
         (read.address, read.username.as_deref()),
         (tcp("naive", 1), Some("u"))
@@ -192,7 +234,7 @@ fn each_setting_of_a_role_falls_back_on_its_own() {
         Password::None,
         "an empty one of the role means none"
     );
-    let write = serve.write.endpoint;
+    let write = serve.api.write.endpoint;
     assert_eq!(
         (write.address, write.username.as_deref()),
         (tcp("master", 2), Some("w"))
@@ -203,7 +245,7 @@ fn each_setting_of_a_role_falls_back_on_its_own() {
 #[test]
 fn credentials_of_a_url_stay_with_its_address() {
     fn check(args: &[&str], user: Option<&str>, password: Password) {
-        let endpoint = serve(args, &[]).read.endpoint;
+        let endpoint = serve(args, &[]).api.read.endpoint;
         assert_eq!(endpoint.username.as_deref(), user, "{args:?}");
         assert_eq!(endpoint.password, password, "{args:?}");
     }
@@ -249,8 +291,8 @@ fn tls_is_on_by_scheme_flag_or_variable() {
     fn check(args: &[&str], environment: &[(&str, &str)], read: bool, write: bool) {
         let serve = serve(args, environment);
         let tls = (
-            serve.read.endpoint.tls.is_some(),
-            serve.write.endpoint.tls.is_some(),
+            serve.api.read.endpoint.tls.is_some(),
+            serve.api.write.endpoint.tls.is_some(),
         );
         assert_eq!(tls, (read, write), "{args:?} {environment:?}");
     }
@@ -315,8 +357,8 @@ fn tls_options_reach_their_role() {
         key_file: Some("key".into()),
         server_name: Some("both.example".into()),
     };
-    assert_eq!(serve.read.endpoint.tls, Some(read));
-    assert_eq!(serve.write.endpoint.tls, Some(write));
+    assert_eq!(serve.api.read.endpoint.tls, Some(read));
+    assert_eq!(serve.api.write.endpoint.tls, Some(write));
     assert!(serve.warnings.is_empty(), "{:?}", serve.warnings);
 }
 
@@ -372,156 +414,27 @@ fn tls_settings_without_tls_are_warned_about() {
 }
 
 #[test]
-fn all_wrong_values_are_named_at_once() {
-    let text = refused(
-        &[
-            "--listen=localhost:1",
-            "--request-timeout=soon",
-            "--workers=0",
-            "--read-mode=fast",
-            "--max-body=4KB",
-            "--read-redis-addr=nowhere",
-            "--write-redis-cert-file=cert",
-            "--connect-timeout=0s",
-            "--fields=EUR,a/b,EUR",
-            "--max-fields=-1",
-            "--cors-origin=https://a/",
-            "--cors-origin=https://b,https://b",
-        ],
-        &[
-            ("DRAIN_DELAY", "5"),
-            ("PIN", "yes"),
-            ("REDIS_TLS_WRITE", ""),
-            ("REDIS_ADDR_WRITE", ""),
-            ("MAX_IN_FLIGHT", "0"),
-            ("REDIS_SERVER_NAME", "a b"),
-        ],
-    );
-    let expected = [
-        "--listen: \"localhost:1\" is wrong; expected IP:port",
-        "--request-timeout: \"soon\" is wrong; expected a duration",
-        "--workers: \"0\" is wrong; expected a whole number from 1",
-        "--read-mode: \"fast\" is wrong; expected batch or direct",
-        "--max-body: \"4KB\" is wrong; expected bytes",
-        "--read-redis-addr: \"nowhere\" has no port; expected host:port",
-        "--write-redis-cert-file: has no key; give --write-redis-key-file too",
-        "--connect-timeout: \"0s\" is wrong; expected a duration above zero",
-        "--fields: \"EUR,a/b,EUR\" is wrong; expected names",
-        "--max-fields: \"-1\" is wrong; expected a whole number from 0",
-        "--cors-origin: \"https://a/,https://b,https://b\" is wrong; expected *, none",
-        "DRAIN_DELAY (environment): \"5\" is wrong; expected a duration",
-        "PIN (environment): \"yes\" is wrong; expected true or false",
-        "REDIS_TLS_WRITE (environment): \"\" is wrong; expected true or false",
-        "REDIS_ADDR_WRITE (environment): \"\" is empty; expected host:port",
-        "MAX_IN_FLIGHT (environment): \"0\" is wrong; expected a whole number from 1",
-        "REDIS_SERVER_NAME (environment): \"a b\" is wrong; expected a DNS name",
-    ];
-    for line in expected {
-        assert_eq!(text.matches(line).count(), 1, "{line}\n{text}");
-    }
-    assert!(
-        text.starts_with(&format!(
-            "error: {} flags or values are wrong:\n",
-            expected.len()
-        )),
-        "{text}"
-    );
-}
-
-#[test]
-fn contradictions_are_refused_by_name() {
-    fn check(args: &[&str], environment: &[(&str, &str)], names: &[&str]) {
-        let text = refused(args, environment);
-        assert!(
-            names.iter().all(|name| text.contains(name)),
-            "{args:?}: {text}"
-        );
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-    check(
-        &["--redis-pass=hunter2", "--redis-pass-file=f"],
-        &[],
-        &["--redis-pass and --redis-pass-file"],
-    );
-    check(
-        &["--read-redis-pass-file=f"],
-        &[("REDIS_PASS_READ", "hunter2")],
-        &["REDIS_PASS_READ (environment) and --read-redis-pass-file"],
-    );
-    check(
-        &["--redis-addr=redis://:hunter2@h", "--redis-pass=hunter2"],
-        &[],
-        &["--redis-addr: has a password", "--redis-pass"],
-    );
-    check(
-        &["--redis-addr=redis://u@h", "--redis-user=v"],
-        &[],
-        &["--redis-user"],
-    );
-    check(
-        &["--redis-key-file=f"],
-        &[],
-        &["--redis-key-file", "--redis-cert-file"],
-    );
-    check(
-        &[
-            "--redis-cert-file=c",
-            "--redis-key-file=k",
-            "--read-redis-cert-file=c",
-        ],
-        &[],
-        &["--read-redis-cert-file", "--read-redis-key-file"],
-    );
-    check(
-        &["--read-redis-addr=unix:///s", "--read-redis-tls"],
-        &[],
-        &["--read-redis-tls"],
-    );
-    check(
-        &["--redis-addr=unix:///s", "--redis-tls"],
-        &[],
-        &["--redis-tls"],
-    );
-    check(
-        &["--listen=:1", "--admin-listen=:1"],
-        &[],
-        &["--listen and --admin-listen"],
-    );
-    check(&["--pin", "--pin"], &[], &["--pin is given twice"]);
-    check(&["--redis-pass"], &[], &["--redis-pass needs a value"]);
-    check(
-        &["--redis-pas=hunter2"],
-        &[],
-        &[
-            "--redis-pas is no flag here",
-            "--redis-pass?",
-            "See redis-api serve --help",
-        ],
-    );
-    check(
-        &["--redis-pass", "my", "hunter2"],
-        &[],
-        &["belongs to no flag"],
-    );
-    check(&["-xhunter2"], &[], &[]);
-}
-
-#[test]
 fn the_other_subcommands() {
-    let hello = run(&["helloworld"], &[("WORKERS", "2")]).expect("is right");
-    let Command::HelloWorld(hello) = hello else {
-        panic!("{hello:?}")
+    let hello = run(&["helloworld"], &[("REDIS_API_WORKERS", "2")]).expect("is right");
+    let Command::HelloWorld(hello) = hello.command else {
+        panic!("not helloworld")
     };
     assert_eq!(
-        (hello.listen.to_string().as_str(), hello.admin_listen),
-        ("[::]:8080", None)
+        (
+            hello.listen.address.to_string().as_str(),
+            hello.admin_listen.is_none()
+        ),
+        ("[::]:8080", true)
     );
     assert_eq!(hello.workers, NonZeroUsize::new(2));
     let hello = run(&["helloworld", "--admin-listen=:9090"], &[]).expect("is right");
-    let Command::HelloWorld(hello) = hello else {
-        panic!("{hello:?}")
+    let Command::HelloWorld(hello) = hello.command else {
+        panic!("not helloworld")
     };
-    assert_eq!(hello.admin_listen.map(|address| address.port()), Some(9090));
+    assert_eq!(
+        hello.admin_listen.map(|port| port.address.port()),
+        Some(9090)
+    );
 }
 
 #[test]
@@ -546,7 +459,7 @@ fn help_and_version_go_to_stdout() {
 fn a_short_limit_on_age_is_warned_about() {
     let check = |limit: &str, expected: Option<Duration>, warned: bool| {
         let serve = serve(&["--max-stale", limit, "--read-only"], &[]);
-        assert_eq!(serve.max_stale, expected, "{limit}");
+        assert_eq!(serve.api.reads.max_stale, expected, "{limit}");
         let about = |text: &&String| text.contains("repl-ping-replica-period");
         let warnings: Vec<_> = serve.warnings.iter().filter(about).collect();
         assert_eq!(warnings.len(), usize::from(warned), "{limit}: {warnings:?}");
@@ -559,11 +472,11 @@ fn a_short_limit_on_age_is_warned_about() {
 
 #[test]
 fn reads_fall_back_only_when_asked_to() {
-    assert!(serve(&[], &[]).fallback.is_none());
+    assert!(serve(&[], &[]).api.fallback.is_none());
     let given = ["--write-redis-addr=m:1", "--write-connections=3"];
     let on = [&given[..], &["--read-fallback=master"]].concat();
-    let serve = serve(&on, &[("FALLBACK_MAX_IN_FLIGHT", "5")]);
-    let fallback = serve.fallback.expect("it is on");
+    let serve = serve(&on, &[("REDIS_API_FALLBACK_MAX_IN_FLIGHT", "5")]);
+    let fallback = serve.api.fallback.expect("it is on");
     assert_eq!(fallback.set.endpoint.address, tcp("m", 1));
     assert_eq!((fallback.set.connections, fallback.max_in_flight), (1, 5));
     let text = refused(
@@ -577,9 +490,9 @@ fn reads_fall_back_only_when_asked_to() {
 fn a_connection_that_waits_is_not_stalled_too_soon() {
     let check = |args: &[&str], replicas: u64, milliseconds: u64| {
         let serve = serve(args, &[]);
-        assert_eq!(serve.write_wait, replicas);
+        assert_eq!(serve.api.writes.replicas, replicas);
         let expected = Duration::from_millis(milliseconds);
-        assert_eq!(serve.write.stall_timeout, expected, "{args:?}");
+        assert_eq!(serve.api.write.stall_timeout, expected, "{args:?}");
     };
     check(&[], 0, 800);
     check(&["--write-wait=2"], 2, 1000);

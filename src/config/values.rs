@@ -5,12 +5,9 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
+use super::environment::{Environment, variable};
 use super::flag::Subcommand;
-use super::flag::variable;
 use super::parsers::Expected;
-
-/// Looks a variable of the environment up.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Where a value comes from. The order is that of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +29,7 @@ pub(super) struct Given {
 pub(super) struct Values<'a> {
     subcommand: &'static Subcommand,
     matches: &'a ArgMatches,
-    environment: Environment<'a>,
+    environment: &'a Environment,
     pub errors: Vec<String>,
     pub warnings: Vec<String>,
 }
@@ -41,7 +38,7 @@ impl<'a> Values<'a> {
     pub fn new(
         subcommand: &'static Subcommand,
         matches: &'a ArgMatches,
-        environment: Environment<'a>,
+        environment: &'a Environment,
     ) -> Self {
         Values {
             subcommand,
@@ -52,7 +49,9 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The raw value of a flag: as given, else its variable, else its default.
+    /// The raw value of a flag: as given, else its variable, else its default. A variable that is
+    /// empty counts as not set, but for an address, which must not be taken for the default, and a
+    /// password, which is none.
     pub fn given(&self, flag: &str) -> Option<Given> {
         let named = format!("--{flag}");
         if let Some(texts) = self.matches.get_many::<OsString>(flag) {
@@ -64,10 +63,12 @@ impl<'a> Values<'a> {
             });
         }
         let variable = variable(flag);
-        if let Some(text) = (self.environment)(&variable) {
+        let is_set =
+            |text: &&OsStr| !text.is_empty() || flag.ends_with("-addr") || flag.ends_with("-pass");
+        if let Some(text) = self.environment.get(&variable).filter(is_set) {
             let name = format!("{variable} (environment)");
             return Some(Given {
-                text,
+                text: text.to_owned(),
                 origin: Origin::Variable,
                 name,
             });
@@ -80,32 +81,11 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// Each value of a flag that repeats and may hold commas, else each line of its variable, and
-    /// its name as the user knows it. What is no UTF-8 is an error, without the value.
-    pub fn hidden_texts(&mut self, flag: &str) -> (String, Vec<String>) {
-        let given: Option<(String, Vec<OsString>)> = match self.matches.get_many::<OsString>(flag) {
-            Some(texts) => Some((format!("--{flag}"), texts.cloned().collect())),
-            None => self.given(flag).map(|given| (given.name, vec![given.text])),
-        };
-        let Some((name, texts)) = given else {
-            return (format!("--{flag}"), Vec::new());
-        };
-        let mut lines = Vec::new();
-        for text in texts {
-            match text.into_string() {
-                // A flag's value is one line: where it is not, it is refused with the value.
-                Ok(text) if name.starts_with("--") => lines.push(text),
-                Ok(text) => lines.extend(
-                    text.lines()
-                        .filter(|line| !line.trim().is_empty())
-                        .map(str::to_owned),
-                ),
-                Err(_) => self
-                    .errors
-                    .push(format!("{name}: is no UTF-8 (value not shown)")),
-            }
-        }
-        (name, lines)
+    /// The values of a flag that repeats, where it stands on the command line, each as it was given.
+    #[cfg(feature = "rig")]
+    pub fn flag_values(&self, flag: &str) -> Option<Vec<OsString>> {
+        let texts = self.matches.get_many::<OsString>(flag)?;
+        Some(texts.cloned().collect())
     }
 
     /// The value of a flag, parsed. `None` if there is none, or if it was wrong.
@@ -117,7 +97,7 @@ impl<'a> Values<'a> {
         let given = self.given(flag)?;
         let parsed = match given.text.to_str() {
             Some(text) => parse(text),
-            None => Err("text in UTF-8".to_string()),
+            None => Err("valid UTF-8".to_string()),
         };
         match parsed {
             Ok(value) => Some(value),
@@ -149,8 +129,10 @@ impl<'a> Values<'a> {
         match given.text.into_string() {
             Ok(text) => Some(Some(text).filter(|text| !text.is_empty())),
             Err(_) => {
-                self.errors
-                    .push(format!("{}: is no UTF-8 (value not shown)", given.name));
+                self.errors.push(format!(
+                    "{}: is not valid UTF-8 (value not shown)",
+                    given.name
+                ));
                 None
             }
         }

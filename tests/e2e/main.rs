@@ -4,8 +4,10 @@
 //! `support`. A missing Redis server is a failure, never a skipped test.
 #![cfg(unix)]
 
+#[cfg(feature = "rig")]
 mod aggregator;
 mod check;
+#[cfg(feature = "rig")]
 mod dashboard;
 mod degraded;
 mod drain;
@@ -14,16 +16,21 @@ mod framing;
 mod guards;
 mod http_api;
 mod limits;
+#[cfg(feature = "rig")]
 mod local;
 mod logs;
 mod outages;
 mod pipelining;
+#[cfg(feature = "rig")]
 mod ramp;
 mod replica;
+#[cfg(feature = "rig")]
 mod rig;
 mod rotation;
 mod support;
 mod tls;
+#[cfg(feature = "rig")]
 mod updater;
+#[cfg(feature = "rig")]
 mod vegetaserver;
 mod writes;

@@ -209,7 +209,7 @@ fn all_wrong_flags_are_named_at_once() {
     let mut bot = Api::subcommand("vegetaserver")
         .without_admin()
         .args(["--attack-rate=0", "--window=0s", "--header=hunter2"])
-        .env("TIMEOUT", "soon")
+        .env("REDIS_API_TIMEOUT", "soon")
         .start();
     assert_eq!(bot.wait_exit(PATIENCE).code(), Some(2));
     let names = [
@@ -217,7 +217,7 @@ fn all_wrong_flags_are_named_at_once() {
         "--attack-rate",
         "--window",
         "--header: number 1",
-        "TIMEOUT (environment)",
+        "REDIS_API_TIMEOUT (environment)",
     ];
     for name in names {
         bot.wait_log(name, Duration::from_secs(1));

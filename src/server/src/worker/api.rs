@@ -8,6 +8,8 @@ use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::thread::Context;
+use super::{Error, Options, run};
+use crate::http::guard::{self, Guard};
 use crate::http::service::{self, Api};
 use crate::metrics::{RoleOf, Side};
 use crate::net::endpoint::SetOptions;
@@ -30,7 +32,10 @@ pub struct ApiOptions {
     pub writes: WriteOptions,
     /// Reads go to the master while no replica may answer; `None`: they don't.
     pub fallback: Option<FallbackOptions>,
-    pub service: service::Options,
+    /// Bytes of a request's body, at least 1.
+    pub max_body: usize,
+    /// Who may write, and which fields there are.
+    pub guard: guard::Options,
 }
 
 /// How to read from the master while no replica may answer.
@@ -41,8 +46,21 @@ pub struct FallbackOptions {
     pub max_in_flight: usize,
 }
 
+/// Runs the API until it is told to end. Blocks. `Ok` after a drain.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run_api(process: &Options, api: ApiOptions) -> Result<(), Error> {
+    let service = service::Options {
+        request_timeout: process.request_timeout,
+        max_body: api.max_body,
+        guard: Guard::open(api.guard.clone()).map_err(Error::Token)?,
+    };
+    run(process, move |context| start(&api, &service, context))
+}
+
 /// Connects the current worker to Redis and makes its service.
-pub fn start(options: &ApiOptions, context: &Context) -> Api {
+fn start(options: &ApiOptions, service: &service::Options, context: &Context) -> Api {
     let (turn, metrics) = (&context.turn, &context.metrics);
     let address = |set: &SetOptions| set.endpoint.address.to_string();
     let reads = Reads::new(
@@ -89,12 +107,12 @@ pub fn start(options: &ApiOptions, context: &Context) -> Api {
     if context.index == 0 {
         let writes = writes.clone();
         spawn_local(every(CPU_EVERY, move || writes.ask_cpu()));
-        if let Some(token) = options.service.guard.token() {
+        if let Some(token) = service.guard.token() {
             spawn_local(token.clone().follow(context.resolver.pool().clone()));
         }
     }
     Api::new(
-        options.service.clone(),
+        service.clone(),
         reads,
         writes,
         turn.clone(),

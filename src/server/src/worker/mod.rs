@@ -25,7 +25,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-pub use api::{ApiOptions, FallbackOptions, start as start_api};
+pub use api::{ApiOptions, FallbackOptions, run_api};
 pub use cores::granted as granted_workers;
 pub use limits::raised as raise_descriptor_limit;
 pub use signal::Termination;
@@ -33,6 +33,7 @@ pub use thread::Context;
 
 use crate::http::admin;
 use crate::http::server::{Limits, Service, Timeouts};
+use crate::http::token::TokenError;
 use crate::metrics::Registry;
 use crate::net::listen::{self, Acceptor, BindError};
 use crate::net::{LOOKUP_THREADS, Resolver};
@@ -101,6 +102,8 @@ pub struct Options {
 #[derive(Debug)]
 pub enum Error {
     Bind(BindError),
+    /// The file with the token for writes is of no use.
+    Token(TokenError),
     /// The operating system refused a runtime, thread or signal handler.
     System(io::Error),
     /// The read side was not usable within the time given; what is missing.
@@ -121,6 +124,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Bind(error) => error.fmt(f),
+            Error::Token(error) => error.fmt(f),
             Error::System(error) => write!(f, "the operating system refused: {error}"),
             Error::NotUsable { waited, missing } => write!(
                 f,

@@ -2,7 +2,7 @@
 
 use hyper::Uri;
 
-use super::values::Values;
+use crate::config::values::Values;
 
 /// What would have been accepted.
 const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://…, without user and password";
@@ -11,7 +11,7 @@ const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://…, without user a
 /// may hold a password.
 pub(super) fn required(values: &mut Values<'_>, flag: &str, what: &str) -> Option<Uri> {
     if values.given(flag).is_none() {
-        let variable = super::flag::variable(flag);
+        let variable = crate::config::environment::variable(flag);
         let error = format!("--{flag} or {variable} is missing: {what}, {EXPECTED}");
         values.errors.push(error);
         return None;

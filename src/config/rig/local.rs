@@ -1,13 +1,10 @@
 //! Flags of `local`.
 
-use tracing::level_filters::LevelFilter;
-
-use super::flag::{Flag, Group, flag};
-use super::flags::WORKERS;
-use super::parsers;
-use super::values::Values;
-use super::{choice, listen, listen_apart, log_options, workers};
-use crate::log;
+use crate::config::common::{choice, listen, listen_apart, workers};
+use crate::config::flag::{Flag, Group, flag};
+use crate::config::flags::WORKERS;
+use crate::config::parsers;
+use crate::config::values::Values;
 use redis_api_rig::local::{Options, Topology};
 
 /// The highest rate that can be asked for: a guard against typing errors.
@@ -89,7 +86,7 @@ pub(super) fn topology(values: &mut Values<'_>) -> Option<Topology> {
     choice(values, "topology", &topologies)
 }
 
-pub(super) fn options(values: &mut Values<'_>) -> Option<(Options, log::Options)> {
+pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
     let api = listen(values, "listen");
     let admin = listen_apart(values, "admin-listen", &[("listen", api)]);
     let others = [("listen", api), ("admin-listen", admin)];
@@ -100,56 +97,35 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<(Options, log::Options)
     let vegeta = values.path("vegeta").flatten();
     let workers = workers(values).map(|workers| format!("--workers={workers}"));
     let redis_server = values.path("redis-server").flatten();
-    let log = log_options(values)?;
 
     let rate = u32::try_from(rate?).ok();
-    // What they do is in the table and on the dashboard: only what goes wrong is worth a line.
-    let load_log = log::Options {
-        level: log.level.min(LevelFilter::WARN),
-        ..log
-    };
-    let options = Options {
-        listen: api?.0,
-        admin_listen: admin?.0,
-        dashboard_listen: dashboard?.0,
+    Some(Options {
+        listen: api?.address,
+        admin_listen: admin?.address,
+        dashboard_listen: dashboard?.address,
         topology: topology?,
         rate: rate.filter(|_| !no_load),
         target_url: None,
         redis_server,
         vegeta,
-        serve_args: workers.into_iter().chain(log_flags(log)).collect(),
-        load_args: log_flags(load_log).into(),
-    };
-    Some((options, log))
-}
-
-/// The flags of a child that is to log like that.
-fn log_flags(log: log::Options) -> [String; 2] {
-    let format = match log.format {
-        log::Format::Text => "text",
-        log::Format::Json => "json",
-    };
-    [
-        format!("--log-format={format}"),
-        format!("--log-level={}", log.level),
-    ]
+        serve_args: workers.into_iter().collect(),
+        load_args: Vec::new(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Command, Exit, parse_with};
+    use crate::config::tests::run;
+    use crate::config::{Command, Exit, rig};
 
     fn local(flags: &[&str], environment: &[(&str, &str)]) -> Result<Options, Exit> {
-        let args = ["redis-api", "local"].iter().chain(flags).map(Into::into);
-        let find = |name: &str| {
-            let mut known = environment.iter();
-            known
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.into())
-        };
-        match parse_with(args, &find)? {
-            Command::Local(options, _) => Ok(options),
+        let args = [&["local"], flags].concat();
+        match run(&args, environment)?.command {
+            Command::Rig(command) => match *command {
+                rig::Command::Local(options) => Ok(options),
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }
@@ -158,7 +134,7 @@ mod tests {
     fn flags_and_variables_reach_the_options() {
         let local = local(
             &["--redis-server=/opt/valkey", "--rate=5000"],
-            &[("LISTEN", ":1"), ("TOPOLOGY", "naive")],
+            &[("LISTEN", ":1"), ("REDIS_API_TOPOLOGY", "naive")],
         )
         .expect("is right");
         assert_eq!(local.listen.to_string(), "[::]:1");
@@ -167,14 +143,12 @@ mod tests {
         assert_eq!(local.topology, Topology::Naive);
         assert_eq!(local.rate, Some(5_000));
         assert_eq!(local.redis_server, Some("/opt/valkey".into()));
-        assert_eq!(local.load_args, ["--log-format=text", "--log-level=warn"]);
     }
 
     #[test]
     fn load_can_be_left_out() {
-        let local = local(&["--no-load", "--log-level=error"], &[]).expect("is right");
+        let local = local(&["--no-load"], &[]).expect("is right");
         assert_eq!((local.topology, local.rate), (Topology::Sidekick, None));
-        assert_eq!(local.load_args, ["--log-format=text", "--log-level=error"]);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::flag::{Group, flag, list};
-use super::parsers::Expected;
-use super::values::Values;
-use super::{address, url};
+use super::url;
+use crate::config::address;
+use crate::config::common::listen;
+use crate::config::flag::{Group, flag, list};
+use crate::config::parsers::Expected;
+use crate::config::values::Values;
 use redis_api_rig::aggregator::{BOTS_MAX, Name, Options, Target};
 use redis_api_server::net::endpoint::Address;
 
@@ -60,7 +62,7 @@ pub(super) const AGGREGATOR: Group = Group {
 };
 
 pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
-    let listen = super::listen(values, "listen");
+    let listen = listen(values, "listen");
     let bots = bots(values);
     let bots_name = optional(values, "vegeta-dns", name);
     let pods_name = optional(values, "api-admin-dns", name);
@@ -73,10 +75,10 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
                 .to_owned(),
         );
     }
-    let (listen, listen_defaulted) = listen?;
+    let listen = listen?;
     Some(Options {
-        listen,
-        listen_defaulted,
+        listen: listen.address,
+        listen_defaulted: listen.defaulted,
         bots: bots?,
         bots_name: bots_name?,
         pods_name: pods_name?,
@@ -154,15 +156,16 @@ fn dns_server(text: &str) -> Result<SocketAddr, Expected> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Command, Exit, parse_with};
+    use crate::config::tests::run;
+    use crate::config::{Command, Exit, rig};
 
     fn parse(args: &[&str]) -> Result<Options, Exit> {
-        let args = ["redis-api", "aggregator"]
-            .iter()
-            .chain(args)
-            .map(Into::into);
-        match parse_with(args, &|_| None)? {
-            Command::Aggregator(options, _) => Ok(options),
+        let args = [&["aggregator"], args].concat();
+        match run(&args, &[])?.command {
+            Command::Rig(command) => match *command {
+                rig::Command::Aggregator(options) => Ok(options),
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }

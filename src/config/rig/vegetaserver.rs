@@ -1,14 +1,17 @@
 //! Flags of `vegetaserver`.
 
+use std::ffi::OsString;
+
 use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::flag::{Group, flag, list};
-use super::parsers::{self, Expected};
-use super::values::Values;
+use crate::config::common::listen;
+use crate::config::flag::{Group, flag, list};
+use crate::config::parsers::{self, Expected};
+use crate::config::values::Values;
 use redis_api_rig::bot::{Attack, Body, Options, Rate, Target};
 
 /// What vegeta's rates are made of: at most three decimals.
@@ -169,11 +172,11 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
         text => Ok(text.into()),
     });
     let window = values.parsed("window", window);
-    let listen = super::listen(values, "listen");
-    let (listen, listen_defaulted) = listen?;
+    let listen = listen(values, "listen");
+    let listen = listen?;
     Some(Options {
-        listen,
-        listen_defaulted,
+        listen: listen.address,
+        listen_defaulted: listen.defaulted,
         vegeta: vegeta?,
         target: target?,
         attack: attack?,
@@ -235,7 +238,7 @@ fn url(values: &mut Values<'_>) -> Option<Url> {
     let Some(text) = text else {
         let name = name.unwrap_or_else(|| "--target-url".into());
         let missing = format!("{name}: is required: what to attack, as {EXPECTED}");
-        // What is no UTF-8 has been told of already.
+        // What is not valid UTF-8 has been told of already.
         if !values.errors.iter().any(|error| error.starts_with(&name)) {
             values.errors.push(missing);
         }
@@ -254,7 +257,7 @@ fn url(values: &mut Values<'_>) -> Option<Url> {
 }
 
 fn headers(values: &mut Values<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    let (flag, texts) = values.hidden_texts("header");
+    let (flag, texts) = hidden_texts(values, "header");
     let mut headers = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         match header(text) {
@@ -347,21 +350,48 @@ fn name(text: &str) -> Result<String, Expected> {
     }
 }
 
+/// Each value of a flag that repeats and may hold commas, else each line of its variable, and
+/// its name as the user knows it. What is not valid UTF-8 is an error, without the value.
+fn hidden_texts(values: &mut Values<'_>, flag: &str) -> (String, Vec<String>) {
+    let given: Option<(String, Vec<OsString>)> = match values.flag_values(flag) {
+        Some(texts) => Some((format!("--{flag}"), texts)),
+        None => values
+            .given(flag)
+            .map(|given| (given.name, vec![given.text])),
+    };
+    let Some((name, texts)) = given else {
+        return (format!("--{flag}"), Vec::new());
+    };
+    let mut lines = Vec::new();
+    for text in texts {
+        match text.into_string() {
+            // A flag's value is one line: where it is not, it is refused with the value.
+            Ok(text) if name.starts_with("--") => lines.push(text),
+            Ok(text) => lines.extend(
+                text.lines()
+                    .filter(|line| !line.trim().is_empty())
+                    .map(str::to_owned),
+            ),
+            Err(_) => values
+                .errors
+                .push(format!("{name}: is not valid UTF-8 (value not shown)")),
+        }
+    }
+    (name, lines)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use super::*;
-    use crate::config::{Command, parse_with};
+    use crate::config::{self, Command, rig};
 
     fn run(args: &[&str], environment: &[(&str, &str)]) -> Result<Options, String> {
-        let args = ["redis-api", "vegetaserver"].iter().chain(args);
-        let command = parse_with(args.map(OsString::from), &|name| {
-            let found = environment.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| value.into())
-        });
-        match command {
-            Ok(Command::VegetaServer(options, _)) => Ok(options),
+        let args = [&["vegetaserver"], args].concat();
+        match config::tests::run(&args, environment).map(|found| found.command) {
+            Ok(Command::Rig(command)) => match *command {
+                rig::Command::VegetaServer(options) => Ok(options),
+                other => panic!("{other:?}"),
+            },
             Ok(other) => panic!("{other:?}"),
             Err(exit) => Err(exit.text),
         }
@@ -443,11 +473,13 @@ mod tests {
             "X-Empty:",
         ];
         let expected = ["accept=text/html, */*;q=0.8", "x-empty="];
-        let options = run(&flags, &[("HEADER", "x: not used")]).expect("they are headers");
+        let options =
+            run(&flags, &[("REDIS_API_HEADER", "x: not used")]).expect("they are headers");
         assert_eq!(shown(options), expected);
 
         let variable = "Accept: text/html, */*;q=0.8\n\nX-Empty:\n";
-        let options = run(&flags[..1], &[("HEADER", variable)]).expect("they are headers");
+        let options =
+            run(&flags[..1], &[("REDIS_API_HEADER", variable)]).expect("they are headers");
         assert_eq!(shown(options), expected);
     }
 
@@ -470,7 +502,7 @@ mod tests {
                 "--max-attack-workers=0",
                 "--vegeta=",
             ],
-            &[("KEEP_ALIVE", "yes")],
+            &[("REDIS_API_KEEP_ALIVE", "yes")],
         )
         .expect_err("all is wrong");
         for name in [
@@ -486,7 +518,7 @@ mod tests {
             "--method",
             "--max-attack-workers",
             "--vegeta",
-            "KEEP_ALIVE (environment)",
+            "REDIS_API_KEEP_ALIVE (environment)",
         ] {
             assert!(text.contains(name), "{name} is not named:\n{text}");
         }

@@ -1,8 +1,10 @@
 //! Flags of `updater`.
 
-use super::flag::{Group, flag};
-use super::values::Values;
-use super::{parsers, url};
+use super::url;
+use crate::config::common::listen;
+use crate::config::flag::{Group, flag};
+use crate::config::parsers;
+use crate::config::values::Values;
 use redis_api_rig::updater::Options;
 
 pub(super) const UPDATER: Group = Group {
@@ -53,13 +55,13 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
     let every = values.parsed("every", parsers::positive_duration);
     let timeout = values.parsed("timeout", parsers::positive_duration);
     let token_file = values.path("write-token-file").flatten();
-    let listen = super::listen(values, "listen");
+    let listen = listen(values, "listen");
     Some(Options {
         api: api?,
         every: every?,
         timeout: timeout?,
         token_file,
-        listen: listen.map(|(address, _)| address),
-        listen_defaulted: listen.is_some_and(|(_, any)| any),
+        listen: listen.map(|port| port.address),
+        listen_defaulted: listen.is_some_and(|port| port.defaulted),
     })
 }

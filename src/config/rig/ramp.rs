@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::flag::{Group, flag, list};
-use super::flags::WORKERS;
 use super::local::{REDIS_SERVER, VEGETA, topology};
-use super::parsers::{self, Expected};
-use super::values::Values;
-use super::{url, workers};
+use super::url;
+use crate::config::common::workers;
+use crate::config::flag::{Group, flag, list};
+use crate::config::flags::WORKERS;
+use crate::config::parsers::{self, Expected};
+use crate::config::values::Values;
 use redis_api_rig::ramp::Options;
 
 /// The highest rate that can be asked for: a guard against typing errors.
