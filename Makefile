@@ -12,7 +12,7 @@ export PATH := $(PATH):$(CARGO_HOME)/bin:$(CURDIR)/target/tools/bin
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Flags of `redis-api local`: make run ARGS='--rate 5000'
 ARGS ?=
@@ -38,6 +38,20 @@ lint: setup ## Check formatting and lints
 .PHONY: setup
 setup: ## Install what is missing: Redis, a C compiler, Chromium, Rust, vegeta
 	@scripts/setup.sh
+
+# A Kubernetes of one node on this machine: tests/cluster/README.md. (make's own exit status says
+# nothing of why; the scripts' does: 77 where the machine can't run one.)
+.PHONY: images
+images: setup ## Build the images, without Docker and without a registry (Linux, root)
+	@tests/cluster/images/build.sh
+
+.PHONY: cluster
+cluster: ## Bring up a Kubernetes of one node with these images (Linux, root; 10 minutes at first)
+	@tests/cluster/node/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## End it; nothing of it stays but what was built
+	@tests/cluster/node/down.sh
 
 .PHONY: ci
 ci: lint test slow ## Everything that must pass before a merge

@@ -19,7 +19,7 @@ else
 fi
 
 if command -v shellcheck >/dev/null 2>&1; then
-  shellcheck scripts/*.sh tuning/*.sh .ci/run
+  shellcheck -x scripts/*.sh tuning/*.sh tests/cluster/*/*.sh .ci/run
 else
   skip "shell scripts, since shellcheck is missing (apt-get install shellcheck)"
 fi
