@@ -66,7 +66,8 @@ debian() {
   shift 2
   flags=(--include="$packages" "$@")
   [ ! -e "$hook" ] || flags+=(--customize-hook="$hook")
-  made=$({ echo "$suite $packages $*" && cat "$hook" 2>/dev/null; } | sha256sum | cut -c1-8)
+  made=$({ echo "$suite $packages $*" && { [ ! -e "$hook" ] || cat "$hook"; }; } |
+    sha256sum | cut -c1-8)
   base=$bases/$name-$made.tar
   [ ! -e "$base" ] || return 0
   say "making the base $name"

@@ -46,14 +46,16 @@ make_network() {
   # Else packets from pod to pod pass the bridge and none of the rules.
   echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
 
-  # Each new connection that leaves by the bridge, or from a pod, waits for policies.go to judge it,
-  # and fails while that doesn't run. What the node sends, as the kubelet's probes, is free.
+  # Each new connection from or to a pod waits for policies.go to judge it, and fails while that
+  # doesn't run. The second hook is for what pods send to the node itself, as to the API server. What
+  # the node sends, as the kubelet's probes, is free.
   iptables --table mangle --new-chain POLICIES
   iptables --table mangle --append POLICIES --out-interface lo --jump RETURN
   iptables --table mangle --append POLICIES --match addrtype --src-type LOCAL --jump RETURN
   iptables --table mangle --append POLICIES --match conntrack --ctstate NEW \
     --jump NFQUEUE --queue-num 100
   iptables --table mangle --append POSTROUTING --jump POLICIES
+  iptables --table mangle --append INPUT --in-interface pods --jump POLICIES
 }
 
 # run NAME COMMAND...: keeps it running, in the background.
