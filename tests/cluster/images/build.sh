@@ -49,10 +49,20 @@ install_missing() {
 
 # --- buildah, with its storage in the work folder ---
 
-# Without a runtime of containers: nothing is isolated from this project's own Dockerfile but the
-# network, so nothing can come in that isn't there.
 builder() {
   nice -n 19 buildah --root "$work/buildah" --runroot "$work/buildah-run" "$@"
+}
+
+# Builds the Dockerfile with these flags. No runtime of containers takes part, since it may want what
+# this machine lacks: steps run in namespaces of this script, and one without a network. So nothing
+# gets into an image that isn't on this machine.
+build_offline() {
+  local log=$work/build.log
+  unshare --net nice -n 19 buildah --root "$work/buildah" --runroot "$work/buildah-run" build \
+    --layers --pull=never --isolation chroot --timestamp 0 "$@" "$context" >"$log" 2>&1 || {
+    tail -n 30 "$log" >&2
+    die "it does not build; all of its words are in $log"
+  }
 }
 
 image_id() { builder inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null; }
@@ -188,10 +198,9 @@ build_project() {
   for target in api:redis-api loadbot:redis-api-loadbot; do
     name=$(named "${target#*:}")
     say "building $name"
-    builder build --quiet --layers --pull=never --isolation chroot --network none --timestamp 0 \
+    build_offline --target "${target%:*}" --tag "$name" \
       --volume "$rust:/usr/local/rust:ro" --volume "$crates:/usr/local/cargo/registry:ro" \
-      --volume "$("$go" env GOROOT):/usr/local/go:ro" --volume "$("$go" env GOMODCACHE):/modules:ro" \
-      --target "${target%:*}" --tag "$name" "$context" >/dev/null
+      --volume "$("$go" env GOROOT):/usr/local/go:ro" --volume "$("$go" env GOMODCACHE):/modules:ro"
     export_image "$name" "${target#*:}"
   done
 }

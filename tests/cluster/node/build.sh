@@ -83,6 +83,9 @@ main() {
     # Whole or not at all. (Of two calls at once, the second keeps what the first has built.)
     mv -T "$building" "$built" 2>/dev/null || [ -d "$built" ]
   fi
+  # When it was used last. What nobody has used for a month goes.
+  touch "$built"
+  find "$work/programs" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -r {} +
   echo "$built"
 }
 main
