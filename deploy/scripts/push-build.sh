@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# push-build.sh [--dry-run]
+# Pushes what build.sh has built to REGISTRY of env.secret, and writes the names into
+# deploy/components/images, so that the overlays use them.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+parse "$@"
+wants 0
+load_settings
+need REGISTRY
+
+root=$(cd "$deploy/.." && pwd)
+TAG=${TAG:-$(sed -n 's/^version *= *"\(.*\)"/\1/p' "$root/Cargo.toml" | head -n1)}
+if [ -z "${BUILDER:-}" ]; then
+  if command -v docker >/dev/null 2>&1; then BUILDER=docker; else BUILDER=podman; fi
+fi
+has "$BUILDER"
+
+for image in redis-api redis-api-loadbot; do
+  run "$BUILDER" tag "$image:$TAG" "$REGISTRY/$image:$TAG"
+  run "$BUILDER" push "$REGISTRY/$image:$TAG"
+done
+# Whatever name and tag stand there.
+run sed -i.old -E \
+  -e "s#(name: redis-api, newName: )[^,]+(, newTag: )[^}]+#\1$REGISTRY/redis-api\2$TAG#" \
+  -e "s#(name: redis-api-loadbot, newName: )[^,]+(, newTag: )[^}]+#\1$REGISTRY/redis-api-loadbot\2$TAG#" \
+  "$deploy/components/images/kustomization.yaml"
+run rm -f "$deploy/components/images/kustomization.yaml.old"
