@@ -59,7 +59,7 @@ has_sidecars() {
 
 # In the scripts for the pods $1 is theirs.
 # shellcheck disable=SC2016
-readonly cli='REDISCLI_AUTH=$(cat /etc/redis/secret/admin-password 2>/dev/null) && export REDISCLI_AUTH
+readonly cli='REDISCLI_AUTH=$(cat /etc/redis-api/secret/admin-password 2>/dev/null) && export REDISCLI_AUTH
 cli() { redis-cli -s /run/redis/redis.sock ${REDISCLI_AUTH:+--user admin} "$@"; }
 '
 # shellcheck disable=SC2016
@@ -69,7 +69,7 @@ readonly user_lacks="$cli"'cli acl getuser redis-api | grep -q "$1" && ! cli acl
 # shellcheck disable=SC2016
 readonly logs_in_with="$cli"'test "$(cli config get masterauth | tail -n 1 | tr -d "\n" | sha256sum | cut -d" " -f1)" = "$1"'
 # shellcheck disable=SC2016
-readonly file_is='test "$(sha256sum < "/etc/redis/tls/$1" | cut -d" " -f1)" = "$2"'
+readonly file_is='test "$(sha256sum < "/etc/redis-api/tls/$1" | cut -d" " -f1)" = "$2"'
 
 # both KEY SHA256 SELECTOR...: the file is in the pods.
 files_are() {

@@ -11,7 +11,7 @@ if [ ! -e /run/redis/started ]; then
 fi
 
 # As one word of the configuration.
-password=$(sed 's/[\\"]/\\&/g' /etc/redis/secret/password)
+password=$(sed 's/[\\"]/\\&/g' /etc/redis-api/secret/password)
 
 # Through stdin: neither a file nor a command line ever holds the password.
 exec redis-server "$1" --replicaof "$MASTER_HOST" "$MASTER_PORT" - <<END
