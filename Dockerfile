@@ -1,6 +1,8 @@
 # Two images:
 #   docker build -t redis-api .                            serve, helloworld, check, sync-auth
 #   docker build -t redis-api-loadbot --target loadbot .   the whole rig, with vegeta
+# 52 and 64 MB unpacked, 18 and 23 MB compressed: 36 MB of the first is the binary, most of that line
+# tables, by which a backtrace names functions and lines.
 # Plain Dockerfile syntax: docker, buildah and podman build it as it stands. Two builds give the same
 # bytes when files and configuration have one time: deploy/scripts/build.sh passes it.
 
