@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event as TracingEvent, Level};
 
@@ -21,14 +22,6 @@ pub(super) struct Event {
     pub thread: Option<String>,
     /// File and line of the source.
     pub origin: (&'static str, u32),
-}
-
-/// The value of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Text(String),
-    /// A number or a truth value, as JSON writes it.
-    Bare(String),
 }
 
 /// What makes two events the same: the place in the source and the words.
@@ -60,7 +53,9 @@ impl Event {
     pub fn kind(&self) -> Kind {
         let mut words = without_numbers(&self.message);
         for (name, value) in &self.fields {
-            let Value::Text(text) = value else { continue };
+            let Value::String(text) = value else {
+                continue;
+            };
             words.push('\n');
             if *name == ADDRESS {
                 words.push_str(text);
@@ -76,7 +71,7 @@ impl Event {
 
     fn record(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
-            ("message", Value::Text(text) | Value::Bare(text)) => self.message = text,
+            ("message", Value::String(text)) => self.message = text,
             (name, value) => self.fields.push((name, value)),
         }
     }
@@ -84,27 +79,28 @@ impl Event {
 
 impl Visit for Event {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.record(field, Value::Text(bounded(format!("{value:?}"))));
+        self.record(field, bounded(format!("{value:?}")).into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record(field, Value::Text(bounded(value.to_owned())));
+        self.record(field, bounded(value.to_owned()).into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.record(field, Value::Bare(value.to_string()));
+        self.record(field, value.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.record(field, Value::Bare(value.to_string()));
+        self.record(field, value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.record(field, Value::Bare(value.to_string()));
+        self.record(field, value.into());
     }
 }
 
-fn bounded(mut text: String) -> String {
+/// The text, cut where it is longer than [`LONGEST`].
+pub(super) fn bounded(mut text: String) -> String {
     if text.len() > LONGEST {
         let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));

@@ -1,12 +1,16 @@
 //! From an event to its line.
+//!
+//! The formatters of `tracing-subscriber` take events while they happen. The log also writes the
+//! last event of many, a minute later and with their number, so events are kept and written here.
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
 use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-use super::event::{Event, Value};
+use super::event::Event;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,10 @@ fn text(event: &Event, timestamp: &str, coloured: bool) -> String {
     let mut line = format!("{timestamp} {colour}{:>5}{plain} ", event.level.as_str());
     push_escaped(&mut line, &event.message);
     for (name, value) in &event.fields {
-        let (Value::Text(text) | Value::Bare(text)) = value;
+        let text = match value {
+            Value::String(text) => text,
+            value => &value.to_string(),
+        };
         if says(&event.message, text) {
             continue;
         }
@@ -96,29 +103,21 @@ fn push_escaped(line: &mut String, text: &str) {
 
 fn json(event: &Event, timestamp: &str) -> String {
     let mut line = String::from("{");
-    let mut member = |name: &str, value: &str| {
+    let mut member = |name: &str, value: &Value| {
         let comma = if line.len() > 1 { "," } else { "" };
-        let _ = write!(line, "{comma}{}:{value}", quoted(name));
+        let _ = write!(line, "{comma}{}:{value}", Value::from(name));
     };
-    member("timestamp", &quoted(timestamp));
-    member("level", &quoted(event.level.as_str()));
-    member("message", &quoted(&event.message));
+    member("timestamp", &timestamp.into());
+    member("level", &event.level.as_str().into());
+    member("message", &event.message.as_str().into());
     if let Some(thread) = &event.thread {
-        member("thread", &quoted(thread));
+        member("thread", &thread.as_str().into());
     }
     for (name, value) in &event.fields {
-        match value {
-            Value::Text(text) => member(name, &quoted(text)),
-            Value::Bare(text) => member(name, text),
-        }
+        member(name, value);
     }
     line.push_str("}\n");
     line
-}
-
-/// A JSON string (RFC 8259 §7).
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -135,10 +134,6 @@ mod tests {
         }
     }
 
-    fn word(text: &str) -> Value {
-        Value::Text(text.to_owned())
-    }
-
     #[test]
     fn text_lines() {
         #[track_caller]
@@ -146,22 +141,21 @@ mod tests {
             let line = Style::Plain.line(&event(message, fields), "T");
             assert_eq!(line, format!("T  WARN {expected}\n"));
         }
-        let bare = |text: &str| Value::Bare(text.to_owned());
         check("plain", &[], "plain");
         check("it's \"so\" \\o/ é", &[], "it's \"so\" \\o/ é");
         check(
             "lost; again in 37 ms",
-            &[("role", word("read")), ("wait_ms", bare("37"))],
+            &[("role", "read".into()), ("wait_ms", 37.into())],
             "lost; again in 37 ms role=read",
         );
         // Part of a longer number, and of a longer word.
-        check("in 370 ms", &[("n", bare("37"))], "in 370 ms n=37");
-        check("reading", &[("role", word("read"))], "reading role=read");
-        check("m", &[("e", word("two words"))], "m e=\"two words\"");
-        check("m", &[("e", word(""))], "m e=\"\"");
+        check("in 370 ms", &[("n", 37.into())], "in 370 ms n=37");
+        check("reading", &[("role", "read".into())], "reading role=read");
+        check("m", &[("e", "two words".into())], "m e=\"two words\"");
+        check("m", &[("e", "".into())], "m e=\"\"");
         check(
             "ERR x\r\nT  INFO forged\x1b[2J\u{85}\u{2028}\u{202e}\0",
-            &[("e", word("a\nb"))],
+            &[("e", "a\nb".into())],
             "ERR x\\r\\nT  INFO forged\\u{1b}[2J\\u{85}\\u{2028}\\u{202e}\\0 e=\"a\\nb\"",
         );
     }
@@ -176,10 +170,7 @@ mod tests {
     fn json_lines() {
         let event = event(
             "ERR x\nINFO \"forged\"\u{1b}",
-            &[
-                ("role", word("read")),
-                ("wait_ms", Value::Bare("37".to_owned())),
-            ],
+            &[("role", "read".into()), ("wait_ms", 37.into())],
         );
         let line = Style::Json.line(&event, "T");
         let expected = concat!(

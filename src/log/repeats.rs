@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::event::{Event, Kind, Value};
+use super::event::{Event, Kind};
 
 /// Of a kind, written before counting begins.
 pub(super) const AT_ONCE: u32 = 5;
@@ -112,9 +112,7 @@ impl Count {
             _ => String::new(),
         };
         event.message += &format!(" ({like} {held} {times} in the last {seconds} s{ago})");
-        event
-            .fields
-            .push(("repeated", Value::Bare(held.to_string())));
+        event.fields.push(("repeated", held.into()));
         Some(event)
     }
 }
@@ -133,7 +131,7 @@ mod tests {
         Event {
             level: Level::WARN,
             message: message.to_owned(),
-            fields: vec![("address", Value::Text(address.to_owned()))],
+            fields: vec![("address", address.into())],
             thread: None,
             origin: ("file", 1),
         }
@@ -167,7 +165,7 @@ mod tests {
         let early = start + WINDOW - Duration::from_millis(1);
         assert!(repeats.take_due(early).is_empty());
         let due = repeats.take_due(start + WINDOW);
-        assert_eq!(due[0].fields[1], ("repeated", Value::Bare("41".to_owned())));
+        assert_eq!(due[0].fields[1], ("repeated", 41.into()));
         assert_eq!(
             messages(due),
             ["refused; next attempt in 45 ms (repeated 41 times in the last 60 s)"]
