@@ -2,37 +2,36 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use redis_api_rig::{aggregator, bot, guarded, local, ramp, updater};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::rig::Command;
-use crate::{finish, log};
+use crate::{finish, finish_plain, log};
 
 /// Runs one of the rig's own helpers, if the arguments name one.
 pub fn helper(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     match args.next()? {
         name if name == guarded::SUBCOMMAND => {
-            Some(finish(guarded::run(args).map(|never| match never {})))
+            Some(finish_plain(guarded::run(args).map(|never| match never {})))
         }
-        name if name == local::JANITOR => Some(finish(local::run_janitor(args))),
+        name if name == local::JANITOR => Some(finish_plain(local::run_janitor(args))),
         _ => None,
     }
 }
 
 /// Runs a subcommand to its end.
-pub fn run(command: Command, log: log::Options) -> ExitCode {
+pub fn run(command: Command, how: log::Options, log: &log::Log) -> ExitCode {
     match command {
         Command::Local(options) => {
-            let options = with_log_flags(options, log);
-            finish_lines(local::run(options), log.format)
+            let options = with_log_flags(options, how);
+            finish_lines(local::run(options), how.format, log)
         }
         Command::VegetaServer(options) => finish(bot::run(options)),
         Command::Aggregator(options) => finish(aggregator::run(options)),
         Command::Updater(options) => finish(updater::run(options)),
-        Command::Ramp(options) => finish_lines(ramp::run(options), log.format),
+        Command::Ramp(options) => finish_lines(ramp::run(options), how.format, log),
     }
 }
 
@@ -66,7 +65,11 @@ fn log_flags(log: log::Options) -> [String; 2] {
 
 /// The same where an error may end with the last lines of a child. For people they are printed as
 /// lines, which one event of the log can't be.
-fn finish_lines<E: fmt::Display>(outcome: Result<(), E>, format: log::Format) -> ExitCode {
+fn finish_lines<E: fmt::Display>(
+    outcome: Result<(), E>,
+    format: log::Format,
+    log: &log::Log,
+) -> ExitCode {
     let text = match outcome {
         Err(error) if format == log::Format::Text => error.to_string(),
         outcome => return finish(outcome),
@@ -74,8 +77,7 @@ fn finish_lines<E: fmt::Display>(outcome: Result<(), E>, format: log::Format) ->
     let (what, lines) = text.split_once('\n').unwrap_or((&text, ""));
     tracing::error!("{what}");
     if !lines.is_empty() {
-        // Where nobody reads any more, nobody misses them.
-        let _ = writeln!(io::stderr(), "{lines}");
+        log.lines(lines);
     }
     ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 use redis_api_server::check;
+use redis_api_server::metrics::LOG_DROPPED;
 use redis_api_server::store::ReadMode;
 use redis_api_server::worker::{self, ApiOptions};
 
@@ -39,18 +40,21 @@ fn main() -> ExitCode {
     };
     let Invocation {
         command,
-        log,
+        log: log_options,
         warnings,
     } = invocation;
-    // Until the end, where it says what it has held back.
-    let _log = log::start(log);
+    // Until the end, where it waits for its last lines.
+    let log = match log::start(log_options, &LOG_DROPPED) {
+        Ok(log) => log,
+        Err(error) => return finish_plain(Err(format!("no thread for the log: {error}"))),
+    };
     tracing::info!("redis-api {}", env!("CARGO_PKG_VERSION"));
     match command {
         Command::Serve(options) => finish(serve(*options, &warnings)),
         Command::HelloWorld(options) => finish(worker::run(&options, worker::hello)),
-        Command::Check(options, format) => look(*options, warnings, format),
+        Command::Check(options, format) => look(*options, warnings, format, &log),
         #[cfg(feature = "rig")]
-        Command::Rig(command) => load::run(*command, log),
+        Command::Rig(command) => load::run(*command, log_options, &log),
     }
 }
 
@@ -59,6 +63,18 @@ fn finish<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The same before there is a log. No worker runs yet that could be held up.
+fn finish_plain<E: fmt::Display>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where nobody reads, nobody misses it.
+            let _ = writeln!(io::stderr(), "redis-api: {error}");
             ExitCode::FAILURE
         }
     }
@@ -93,7 +109,7 @@ fn serve(options: Serve, warnings: &[String]) -> Result<(), worker::Error> {
     worker::run_api(&process, api)
 }
 
-fn look(options: Serve, warnings: Vec<String>, format: check::Format) -> ExitCode {
+fn look(options: Serve, warnings: Vec<String>, format: check::Format, log: &log::Log) -> ExitCode {
     let Serve { process, api } = options;
     let options = check::Options {
         read: api.read,
@@ -111,6 +127,7 @@ fn look(options: Serve, warnings: Vec<String>, format: check::Format) -> ExitCod
     };
     match check::run(&options) {
         Ok(report) => {
+            log.settle();
             // A reader that went away is no failure of what was checked.
             let _ = io::stdout().write_all(report.render(format).as_bytes());
             match report.passed() {

@@ -1,6 +1,8 @@
 //! The log: one line an event whatever a server says, sums instead of floods, and no secret in it
 //! or in anything else that is said.
 
+mod stalled;
+
 use std::fs;
 use std::process::{Command, Stdio};
 

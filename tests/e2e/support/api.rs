@@ -31,6 +31,8 @@ pub struct Builder {
     descriptors: Option<u32>,
     /// It has an admin port.
     admin: bool,
+    /// Where stderr goes, if not to [`Api::log`].
+    stderr: Option<Stdio>,
     /// For password files.
     folder: TempDir,
 }
@@ -77,6 +79,12 @@ impl Builder {
     /// For a subcommand without an admin port: what is asked of that is asked of `--listen`.
     pub fn without_admin(mut self) -> Builder {
         self.admin = false;
+        self
+    }
+
+    /// Sends stderr there; what is on it is not in [`Api::log`].
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
+        self.stderr = Some(stderr.into());
         self
     }
 
@@ -151,14 +159,12 @@ impl Builder {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(self.stderr.unwrap_or_else(Stdio::piped));
         let mut process = Process::spawn(&mut command);
         let log = Arc::new(Mutex::new(Vec::new()));
         let child = process.child();
-        let collectors = vec![
-            collect(child.stdout.take().expect("stdout is piped"), &log),
-            collect(child.stderr.take().expect("stderr is piped"), &log),
-        ];
+        let mut collectors = vec![collect(child.stdout.take().expect("stdout is piped"), &log)];
+        collectors.extend(child.stderr.take().map(|stderr| collect(stderr, &log)));
         Api {
             process,
             addr,
@@ -199,6 +205,7 @@ impl Api {
             listen: None,
             descriptors: None,
             admin: true,
+            stderr: None,
             folder,
         }
     }

@@ -9,7 +9,7 @@ use prometheus::proto::{Bucket, Histogram as HistogramValue, Metric, MetricFamil
 use super::family::{counter, counter_value, family, gauge, gauge_value};
 use super::histogram::Snapshot;
 use super::{CODES, Cell, ErrorLabel, Method, Reading, Registry, Role, Worker, WriteOutcome};
-use super::{Histogram, process};
+use super::{Histogram, process_families};
 
 const NANOS_PER_SECOND: f64 = 1e9;
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -22,7 +22,7 @@ pub(super) fn families(registry: &Registry) -> Vec<MetricFamily> {
         families.extend(redis(registry));
         families.extend(replica(registry));
     }
-    families.extend(process::families());
+    families.extend(process_families());
     families
 }
 

@@ -14,6 +14,7 @@
 mod exposition;
 mod family;
 mod histogram;
+mod log;
 mod process;
 mod role;
 
@@ -24,11 +25,10 @@ use std::time::Duration;
 
 pub use family::CONTENT_TYPE;
 pub use histogram::{Bounds, Histogram};
+pub use log::LOG_DROPPED;
 pub use role::{ErrorLabel, Reading, Replica, Role};
 
 pub use family::{encode, family, gauge, gauge_value};
-/// For the metrics of the load rig's processes.
-pub use process::families as process_families;
 
 /// Request duration buckets, in nanoseconds.
 ///
@@ -364,6 +364,13 @@ impl Registry {
     pub fn text(&self) -> String {
         encode(&exposition::families(self))
     }
+}
+
+/// What every process of ours says of itself: what the kernel knows, and what its log lost.
+pub fn process_families() -> Vec<prometheus::proto::MetricFamily> {
+    let mut families = process::families();
+    families.push(log::family());
+    families
 }
 
 #[cfg(test)]
