@@ -3,14 +3,17 @@
 //! Linux can send a signal to a process when its parent ends, but the process must ask for it
 //! itself, after `fork` and before `exec`, where next to no code may run. So the child is our own
 //! binary at first: its hidden subcommand [`SUBCOMMAND`] asks, and becomes the program.
-//!
-//! Elsewhere the child is started as it is, and may outlive a parent that is killed.
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{self, Command};
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
 
 /// The hidden subcommand: `guarded-child PARENT -- PROGRAM ARGS…`.
 pub const SUBCOMMAND: &str = "guarded-child";
@@ -51,27 +54,18 @@ impl std::error::Error for Error {
 /// A command that runs `program` guarded; arguments that are added are the program's. It must be
 /// started on the main thread: the child is killed when the thread that started it ends.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    if cfg!(target_os = "linux") {
-        // Our own file, also when another one has taken its place meanwhile.
-        let mut command = Command::new("/proc/self/exe");
-        let parent = process::id().to_string();
-        command.args([SUBCOMMAND, &parent, "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    }
+    // Our own file, also when another one has taken its place meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    let parent = process::id().to_string();
+    command.args([SUBCOMMAND, &parent, "--"]).arg(program);
+    command
 }
 
 /// Becomes the program in `args` (`PARENT -- PROGRAM ARGS…`).
 ///
 /// # Errors
 /// Returns only on failure; see [`Error`].
-#[cfg(unix)]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Error> {
-    use std::os::unix::process::CommandExt;
-
-    use nix::unistd::{Pid, getppid};
-
     let mut args = args.into_iter();
     let parent = args.next().and_then(|arg| arg.to_str()?.parse().ok());
     let parent = Pid::from_raw(parent.ok_or(Error::Usage)?);
@@ -79,9 +73,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Error
         return Err(Error::Usage);
     }
     let program = args.next().ok_or(Error::Usage)?;
-    die_with_parent().map_err(|source| Error::System {
+    // SIGKILL: what is guarded has no data to save.
+    set_pdeathsig(Signal::SIGKILL).map_err(|errno| Error::System {
         what: "ask to be killed with the parent".into(),
-        source,
+        source: errno.into(),
     })?;
     // The parent may have ended before that call: then no signal will ever come.
     if getppid() != parent {
@@ -92,19 +87,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Error
         what: format!("run {}", program.display()),
         source,
     })
-}
-
-#[cfg(target_os = "linux")]
-fn die_with_parent() -> io::Result<()> {
-    // SIGKILL: what is guarded has no data to save.
-    Ok(nix::sys::prctl::set_pdeathsig(
-        nix::sys::signal::Signal::SIGKILL,
-    )?)
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-fn die_with_parent() -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

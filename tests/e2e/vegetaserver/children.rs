@@ -1,5 +1,4 @@
 //! The two processes of vegeta: killed, frozen, and at the end of the bot.
-#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

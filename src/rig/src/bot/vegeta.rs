@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -177,7 +178,6 @@ impl Half {
         let mut command = Command::from(command);
         command.stderr(Stdio::piped()).kill_on_drop(true);
         // The terminal's Ctrl-C is for us.
-        #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn()?;
         let last_words = child.stderr.take().map(|pipe| tokio::spawn(tail(pipe)));
@@ -223,13 +223,7 @@ impl Drop for Half {
 /// An open file that has no name and begins with `content`.
 fn nameless_file(content: &[u8]) -> io::Result<File> {
     // In memory: a container may have no file system that can be written to.
-    #[cfg(target_os = "linux")]
-    let mut file = {
-        use nix::sys::memfd::{MFdFlags, memfd_create};
-        File::from(memfd_create(c"target", MFdFlags::MFD_CLOEXEC)?)
-    };
-    #[cfg(not(target_os = "linux"))]
-    let mut file = tempfile::tempfile()?;
+    let mut file = File::from(memfd_create(c"target", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(content)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)

@@ -46,8 +46,6 @@ pub enum Error {
     },
     /// A subcommand that is only for this program itself was called in another way.
     Internal(&'static str),
-    /// This is not a Unix system.
-    Unsupported,
 }
 
 impl Error {
@@ -125,7 +123,6 @@ impl fmt::Display for Error {
                     "this subcommand is for `redis-api local` itself: {usage}"
                 )
             }
-            Error::Unsupported => write!(f, "`redis-api local` needs a Unix system"),
         }
     }
 }

@@ -17,60 +17,36 @@
 //!
 //! Non-goals: running in production, keeping data.
 
-#[cfg(unix)]
 mod certs;
-#[cfg(unix)]
 mod child;
-#[cfg(unix)]
 mod command;
 mod error;
-#[cfg(unix)]
 mod examine;
-#[cfg(unix)]
 mod guard;
-#[cfg(unix)]
 mod launcher;
-#[cfg(unix)]
 mod meter;
-#[cfg(unix)]
 mod output;
-#[cfg(unix)]
 mod parts;
-#[cfg(unix)]
 mod places;
-#[cfg(unix)]
 mod ports;
-#[cfg(unix)]
 mod probe;
-#[cfg(unix)]
 mod program;
-#[cfg(unix)]
 mod redis;
-#[cfg(unix)]
 pub mod rig;
-#[cfg(unix)]
 mod screen;
-#[cfg(unix)]
 mod table;
-#[cfg(unix)]
 mod turn;
-#[cfg(unix)]
 mod usage;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[cfg(unix)]
 pub use command::{StopSignals, run};
 pub use error::Error;
-#[cfg(unix)]
 pub use guard::{JANITOR, run_janitor};
-#[cfg(unix)]
 pub use launcher::{Lines, Spec};
-#[cfg(unix)]
 pub use probe::Probe;
-#[cfg(unix)]
 pub use usage::Usage;
 
 /// From the signal to the end of this process: all children are gone by then.
@@ -152,13 +128,4 @@ impl Default for Options {
             load_args: Vec::new(),
         }
     }
-}
-
-/// Without processes of Unix there is no rig.
-///
-/// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub fn run(_options: Options) -> Result<(), Error> {
-    Err(Error::Unsupported)
 }

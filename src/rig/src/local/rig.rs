@@ -183,7 +183,7 @@ impl Rig {
     }
 
     /// The CPU time that a child has used since its start, in seconds: what the kernel counts, all
-    /// threads, user and system. `None`: it does not run, or this is not Linux.
+    /// threads, user and system. `None`: it does not run.
     pub fn cpu_seconds(&self, name: &str) -> Option<f64> {
         self.usage(name).map(|usage| usage.cpu.as_secs_f64())
     }

@@ -2,35 +2,26 @@
 //!
 //! The turn is a Unix socket with an abstract name: it leaves no file, ends with its process
 //! however that ends, and is known to those who share our ports, which is the network namespace.
-//! Elsewhere than on Linux everybody starts at once.
 
-#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
-#[cfg(target_os = "linux")]
 use std::os::unix::net::{SocketAddr, UnixListener};
-#[cfg(target_os = "linux")]
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
 use tokio::time::{Instant, sleep};
 
-#[cfg(target_os = "linux")]
 const NAME: &str = "redis-api-local-start";
 
 /// Outlasts the start of another rig, which takes a second or two. Past it we start all the same:
 /// whoever is so slow has its ports by now.
-#[cfg(target_os = "linux")]
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two attempts.
-#[cfg(target_os = "linux")]
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held from the choice of ports until all of them are listened on.
 #[derive(Debug)]
 #[must_use = "dropped, it is the next one's turn"]
 pub(super) struct Turn {
-    #[cfg(target_os = "linux")]
     _socket: Option<UnixListener>,
 }
 
@@ -39,21 +30,13 @@ impl Turn {
     ///
     /// # Cancel safety
     /// Safe.
-    #[cfg(target_os = "linux")]
     pub async fn take() -> Turn {
         Turn {
             _socket: take(NAME, PATIENCE).await,
         }
     }
-
-    /// Does not wait.
-    #[cfg(not(target_os = "linux"))]
-    pub async fn take() -> Turn {
-        Turn {}
-    }
 }
 
-#[cfg(target_os = "linux")]
 async fn take(name: &str, patience: Duration) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(name).ok()?;
     let deadline = Instant::now() + patience;
@@ -66,7 +49,6 @@ async fn take(name: &str, patience: Duration) -> Option<UnixListener> {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
 use crate::guarded;
 
 /// A child that runs.
@@ -21,8 +20,7 @@ pub struct Usage {
     pub memory: u64,
 }
 
-/// What this process uses now; `None` where it has ended, or where there is no procfs.
-#[cfg(target_os = "linux")]
+/// What this process uses now; `None` where it has ended.
 pub(super) fn of(pid: u32) -> Option<Usage> {
     let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
     let stat = process.stat().ok()?;
@@ -34,13 +32,7 @@ pub(super) fn of(pid: u32) -> Option<Usage> {
     })
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(super) fn of(_pid: u32) -> Option<Usage> {
-    None
-}
-
 /// The processes that this one has started, with names that say what they do.
-#[cfg(target_os = "linux")]
 pub(super) fn children(pid: u32) -> Vec<Process> {
     // `/proc/PID/task/PID/children` would tell it at once, but not every kernel has it.
     let Ok(all) = procfs::process::all_processes() else {
@@ -61,13 +53,7 @@ pub(super) fn children(pid: u32) -> Vec<Process> {
     children
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(super) fn children(_pid: u32) -> Vec<Process> {
-    Vec::new()
-}
-
 /// `vegeta-attack` of `/usr/bin/vegeta -cpus 2 attack …`: the program, and what vegeta is to do.
-#[cfg(target_os = "linux")]
 fn name(arguments: &[String]) -> Option<String> {
     let arguments = match arguments {
         // For some milliseconds it is our own binary, on its way to become the program.
@@ -82,7 +68,6 @@ fn name(arguments: &[String]) -> Option<String> {
     })
 }
 
-#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use std::process;

@@ -13,26 +13,25 @@
 //! Non-goals: looking for the knee by itself, more than one bot.
 
 pub mod chart;
-#[cfg(unix)]
 mod counters;
 mod error;
-#[cfg(unix)]
 mod ground;
 pub mod knee;
-#[cfg(unix)]
 mod output;
 pub mod step;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::Uri;
+use time::OffsetDateTime;
+use tokio::runtime::Builder;
 
-pub use error::Error;
-#[cfg(unix)]
-pub use unix::run;
-
-use crate::local::Topology;
+use self::chart::About;
+pub use self::error::Error;
+use self::ground::{Ground, WARM_UP};
+use self::output::{Output, say};
+use crate::local::{StopSignals, Topology};
 
 /// Which rates, for how long, and where.
 #[derive(Clone, Debug)]
@@ -61,136 +60,104 @@ pub struct Options {
     pub serve_args: Vec<String>,
 }
 
-/// Without processes of Unix there is no rig.
+/// Holds each rate until all were, or a signal ends it. Must be called on the main thread: the
+/// children are killed when the thread that started them ends.
 ///
 /// # Errors
-/// Always.
-#[cfg(not(unix))]
-pub fn run(_options: Options) -> Result<(), Error> {
-    Err(Error::Rig(crate::local::Error::Unsupported))
+/// See [`Error`]; what was measured by then is written all the same.
+pub fn run(options: Options) -> Result<(), Error> {
+    let now = OffsetDateTime::from(SystemTime::now());
+    let folder = options.output.clone();
+    let folder = folder.unwrap_or_else(|| PathBuf::from(format!("ramp-{}", stamp(now, '-'))));
+    let mut output = Output::create(&folder)?;
+    let system = |what| move |source| Error::System { what, source };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the event loop"))?;
+    let outcome = runtime.block_on(async {
+        let mut stop = StopSignals::new().map_err(system("listen for signals"))?;
+        live(&options, &mut output, &mut stop).await
+    });
+    // Only readers of pipes are left, whose writers are gone.
+    runtime.shutdown_background();
+    let finished = output.finish(&about(&options, now));
+    outcome.and(finished)
 }
 
-#[cfg(unix)]
-mod unix {
-    use std::path::PathBuf;
-    use std::time::SystemTime;
-
-    use time::OffsetDateTime;
-    use tokio::runtime::Builder;
-
-    use super::chart::About;
-    use super::ground::{Ground, WARM_UP};
-    use super::output::{Output, say};
-    use super::{Error, Options};
-    use crate::local::{StopSignals, Topology};
-
-    /// Holds each rate until all were, or a signal ends it. Must be called on the main thread: the
-    /// children are killed when the thread that started them ends.
-    ///
-    /// # Errors
-    /// See [`Error`]; what was measured by then is written all the same.
-    pub fn run(options: Options) -> Result<(), Error> {
-        let now = OffsetDateTime::from(SystemTime::now());
-        let folder = options.output.clone();
-        let folder = folder.unwrap_or_else(|| PathBuf::from(format!("ramp-{}", stamp(now, '-'))));
-        let mut output = Output::create(&folder)?;
-        let system = |what| move |source| Error::System { what, source };
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(system("start the event loop"))?;
-        let outcome = runtime.block_on(async {
-            let mut stop = StopSignals::new().map_err(system("listen for signals"))?;
-            live(&options, &mut output, &mut stop).await
-        });
-        // Only readers of pipes are left, whose writers are gone.
-        runtime.shutdown_background();
-        let finished = output.finish(&about(&options, now));
-        outcome.and(finished)
-    }
-
-    async fn live(
-        options: &Options,
-        output: &mut Output,
-        stop: &mut StopSignals,
-    ) -> Result<(), Error> {
-        say(format_args!("Starting."));
-        let mut ground = tokio::select! {
-            ground = Ground::start(options) => ground?,
-            () = stop.next() => return Ok(()),
-        };
-        let outcome = tokio::select! {
-            outcome = climb(&mut ground, options, output) => outcome,
-            () = stop.next() => {
-                say(format_args!("Stopping."));
-                Ok(())
-            }
-        };
-        let stopped = tokio::select! {
-            stopped = ground.stop() => stopped,
-            // A second signal: the children go with us.
-            () = stop.next() => Ok(()),
-        };
-        outcome.and(stopped)
-    }
-
-    async fn climb(
-        ground: &mut Ground,
-        options: &Options,
-        output: &mut Output,
-    ) -> Result<(), Error> {
-        if let Some(dashboard) = ground.dashboard() {
-            say(format_args!("API: {}\nLive: {dashboard}", ground.api_url()));
+async fn live(options: &Options, output: &mut Output, stop: &mut StopSignals) -> Result<(), Error> {
+    say(format_args!("Starting."));
+    let mut ground = tokio::select! {
+        ground = Ground::start(options) => ground?,
+        () = stop.next() => return Ok(()),
+    };
+    let outcome = tokio::select! {
+        outcome = climb(&mut ground, options, output) => outcome,
+        () = stop.next() => {
+            say(format_args!("Stopping."));
+            Ok(())
         }
-        let each = (WARM_UP + options.hold).as_secs();
-        let count = options.rates.len();
-        let rates = if count == 1 { "rate" } else { "rates" };
-        say(format_args!(
-            "{count} {rates}, some {} s each, the first {} s not measured. Ctrl-C ends it and keeps \
-             what there is.",
-            each + 4,
-            WARM_UP.as_secs()
-        ));
-        for &rate in &options.rates {
-            output.add(ground.hold(rate).await?)?;
-        }
-        Ok(())
+    };
+    let stopped = tokio::select! {
+        stopped = ground.stop() => stopped,
+        // A second signal: the children go with us.
+        () = stop.next() => Ok(()),
+    };
+    outcome.and(stopped)
+}
+
+async fn climb(ground: &mut Ground, options: &Options, output: &mut Output) -> Result<(), Error> {
+    if let Some(dashboard) = ground.dashboard() {
+        say(format_args!("API: {}\nLive: {dashboard}", ground.api_url()));
     }
-
-    fn about(options: &Options, now: OffsetDateTime) -> About {
-        let what = match (&options.target_url, options.topology) {
-            (Some(url), _) => url.to_string(),
-            (None, Topology::Sidekick) => "sidekick: a replica beside the API".to_owned(),
-            (None, Topology::Naive) => "naive: the API reads the TLS master".to_owned(),
-        };
-        About {
-            title: format!("redis-api ramp, {what}"),
-            subtitle: format!(
-                "each rate held {} s after {} s of warm-up; one load bot; redis-api {}; {} UTC",
-                options.hold.as_secs(),
-                WARM_UP.as_secs(),
-                env!("CARGO_PKG_VERSION"),
-                stamp(now, ' '),
-            ),
-        }
+    let each = (WARM_UP + options.hold).as_secs();
+    let count = options.rates.len();
+    let rates = if count == 1 { "rate" } else { "rates" };
+    say(format_args!(
+        "{count} {rates}, some {} s each, the first {} s not measured. Ctrl-C ends it and keeps \
+         what there is.",
+        each + 4,
+        WARM_UP.as_secs()
+    ));
+    for &rate in &options.rates {
+        output.add(ground.hold(rate).await?)?;
     }
+    Ok(())
+}
 
-    /// `2026-11-23 09:53:48`, with other signs where file names want them.
-    fn stamp(now: OffsetDateTime, between: char) -> String {
-        let colon = if between == ' ' { ':' } else { '-' };
-        let (date, hour, minute, second) = (now.date(), now.hour(), now.minute(), now.second());
-        format!("{date}{between}{hour:02}{colon}{minute:02}{colon}{second:02}")
+fn about(options: &Options, now: OffsetDateTime) -> About {
+    let what = match (&options.target_url, options.topology) {
+        (Some(url), _) => url.to_string(),
+        (None, Topology::Sidekick) => "sidekick: a replica beside the API".to_owned(),
+        (None, Topology::Naive) => "naive: the API reads the TLS master".to_owned(),
+    };
+    About {
+        title: format!("redis-api ramp, {what}"),
+        subtitle: format!(
+            "each rate held {} s after {} s of warm-up; one load bot; redis-api {}; {} UTC",
+            options.hold.as_secs(),
+            WARM_UP.as_secs(),
+            env!("CARGO_PKG_VERSION"),
+            stamp(now, ' '),
+        ),
     }
+}
 
-    #[cfg(test)]
-    mod tests {
-        use super::*;
+/// `2026-11-23 09:53:48`, with other signs where file names want them.
+fn stamp(now: OffsetDateTime, between: char) -> String {
+    let colon = if between == ' ' { ':' } else { '-' };
+    let (date, hour, minute, second) = (now.date(), now.hour(), now.minute(), now.second());
+    format!("{date}{between}{hour:02}{colon}{minute:02}{colon}{second:02}")
+}
 
-        #[test]
-        fn stamps() {
-            let at = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(3_723);
-            assert_eq!(stamp(at, ' '), "1970-01-01 01:02:03");
-            assert_eq!(stamp(at, '-'), "1970-01-01-01-02-03");
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps() {
+        let at = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(3_723);
+        assert_eq!(stamp(at, ' '), "1970-01-01 01:02:03");
+        assert_eq!(stamp(at, '-'), "1970-01-01-01-02-03");
     }
 }
