@@ -23,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mimalloc::MiMalloc;
-use redis_api_rig::aggregator::{Merge, Report, Signs};
+use redis_api_rig::aggregator::{Merge, Report, Trend};
 use redis_api_rig::window::{Generator, Sample, Tally, Window};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -112,7 +112,7 @@ fn merge_alone(windows: &Windows, rounds: u32) {
         let started = Instant::now();
         let mut merge = Merge::default();
         for json in windows.values() {
-            merge.add(&read(json), Signs::default());
+            merge.add(&read(json), Trend::default());
         }
         let summary = merge.summary(0);
         best_all = best_all.min(started.elapsed());

@@ -59,7 +59,7 @@ pub enum BotState {
     Alive,
     /// Not within its deadline.
     Late,
-    /// Not at all, or rubbish.
+    /// Not at all, or with something that is no valid window.
     Dead,
 }
 
@@ -150,7 +150,7 @@ pub struct Point {
     pub bots_alive: usize,
     /// Bots that answered too late.
     pub bots_late: usize,
-    /// Bots that did not answer, or talked rubbish.
+    /// Bots that did not answer, or sent no valid window.
     pub bots_dead: usize,
     /// The load was not what was asked for.
     pub generator_limited: bool,

@@ -4,7 +4,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use redis_api_rig::aggregator::{Merge, Report, Signs};
+use redis_api_rig::aggregator::{Merge, Report, Trend};
 use redis_api_rig::board::Summary;
 use redis_api_rig::window::{Generator, Sample, Tally, Window};
 use time::Duration;
@@ -88,7 +88,7 @@ fn report(tally: &Tally, generator: Generator) -> Report {
 fn merged(reports: &[Report]) -> Summary {
     let mut merge = Merge::default();
     for report in reports {
-        merge.add(report, Signs::default());
+        merge.add(report, Trend::default());
     }
     merge.summary(0)
 }

@@ -33,7 +33,7 @@ const RESTART_TOLD: Duration = Duration::from_secs(10);
 
 /// What the windows of one bot, seen one after another, say that one alone does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signs {
+pub struct Trend {
     /// The window is long enough to judge the rate by.
     pub settled: bool,
     /// Vegeta was started again not long ago.
@@ -42,16 +42,16 @@ pub struct Signs {
 
 /// What is remembered of one bot from window to window.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct BotHistory {
     /// Its longest window in seconds, and since when it has been so long.
     longest: Option<(f64, Instant)>,
     restarts: Option<u64>,
     restarted: Option<Instant>,
 }
 
-impl Standing {
+impl BotHistory {
     /// Looks at the next window.
-    pub fn signs(&mut self, generator: &Generator, now: Instant) -> Signs {
+    pub fn trend(&mut self, generator: &Generator, now: Instant) -> Trend {
         let seconds = generator.window_seconds;
         let grown_at = match self.longest {
             // Steps are of a second; less is the bot's clock.
@@ -70,7 +70,7 @@ impl Standing {
         }
         self.restarts = Some(generator.restarts);
         let since = |at: Instant| now.saturating_duration_since(at);
-        Signs {
+        Trend {
             settled: seconds >= SETTLED_SECONDS || (seconds > 0.0 && since(grown_at) >= GROWN),
             restarted: self.restarted.is_some_and(|at| since(at) < RESTART_TOLD),
         }
@@ -94,7 +94,7 @@ pub struct Merge {
 
 impl Merge {
     /// Adds one bot's.
-    pub fn add(&mut self, report: &Report, signs: Signs) {
+    pub fn add(&mut self, report: &Report, trend: Trend) {
         let Report { generator, tally } = report;
         self.bots += 1;
         let sum = &mut self.generator;
@@ -117,7 +117,7 @@ impl Merge {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
         };
-        if signs.settled {
+        if trend.settled {
             self.target += generator.target_rate;
             self.achieved += generator.achieved_rate;
             self.behind += generator.behind_rate;
@@ -127,7 +127,7 @@ impl Merge {
             .silent_seconds
             .is_some_and(|silent| silent >= SILENT_SECONDS);
         self.silent += usize::from(silent);
-        self.restarted += usize::from(signs.restarted);
+        self.restarted += usize::from(trend.restarted);
     }
 
     /// The sum, beside so many bots of which there is no window.
@@ -225,7 +225,7 @@ fn thousands(rate: f64) -> String {
 mod tests {
     use super::*;
 
-    const SETTLED: Signs = Signs {
+    const SETTLED: Trend = Trend {
         settled: true,
         restarted: false,
     };
@@ -243,10 +243,10 @@ mod tests {
         }
     }
 
-    fn summary(reports: &[(Report, Signs)]) -> Summary {
+    fn summary(reports: &[(Report, Trend)]) -> Summary {
         let mut merge = Merge::default();
-        for (report, signs) in reports {
-            merge.add(report, *signs);
+        for (report, trend) in reports {
+            merge.add(report, *trend);
         }
         merge.summary(0)
     }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn limits_of_the_generator_are_told_in_sentences() {
         #[track_caller]
-        fn check(reports: &[(Report, Signs)], expected: &[&str]) {
+        fn check(reports: &[(Report, Trend)], expected: &[&str]) {
             let limits = summary(reports).generator_limits;
             assert_eq!(limits.len(), expected.len(), "{limits:?}");
             for (limit, words) in limits.iter().zip(expected) {
@@ -296,11 +296,11 @@ mod tests {
             &[(short.clone(), SETTLED)],
             &["979 of 1,000 requests a second"],
         );
-        check(&[(short.clone(), Signs::default())], &[]);
+        check(&[(short.clone(), Trend::default())], &[]);
         check(&[(report(1_000.0, 1_020.0), SETTLED)], &[]);
         let over = report(1_000.0, 1_021.0);
         check(&[(over.clone(), SETTLED)], &["1,021 of 1,000 requests"]);
-        check(&[(over, Signs::default())], &[]);
+        check(&[(over, Trend::default())], &[]);
         check(&[(report(5.0, 5.5), SETTLED)], &[]);
         let uneven = |behind_rate| {
             let mut report = report(1_000.0, 1_000.0);
@@ -312,11 +312,11 @@ mod tests {
             &[(uneven(21.0), SETTLED)],
             &["21 of 1,000 requests a second were sent late"],
         );
-        check(&[(uneven(500.0), Signs::default())], &[]);
+        check(&[(uneven(500.0), Trend::default())], &[]);
         // What has not settled says nothing about the others either.
         let mut starting = report(1_000_000.0, 0.0);
         starting.generator.silent_seconds = None;
-        let both = [(starting.clone(), Signs::default()), (short, SETTLED)];
+        let both = [(starting.clone(), Trend::default()), (short, SETTLED)];
         check(&both, &["979 of 1,000 requests a second"]);
         check(
             &[(starting, SETTLED)],
@@ -326,7 +326,7 @@ mod tests {
         let mut troubled = report(10.0, 10.0);
         troubled.generator.workers_capped = true;
         troubled.generator.silent_seconds = Some(SILENT_SECONDS);
-        let restarted = Signs {
+        let restarted = Trend {
             restarted: true,
             ..SETTLED
         };
@@ -344,14 +344,14 @@ mod tests {
     #[test]
     fn a_bot_settles_when_its_window_is_long_or_grows_no_more() {
         let start = Instant::now();
-        let mut standing = Standing::default();
+        let mut history = BotHistory::default();
         let mut settled = |second: u64, window_seconds: f64| {
             let generator = Generator {
                 window_seconds,
                 ..Generator::default()
             };
             let now = start + Duration::from_secs(second);
-            standing.signs(&generator, now).settled
+            history.trend(&generator, now).settled
         };
         assert!(!settled(0, 0.0));
         assert!(!settled(4, 0.0));
@@ -369,14 +369,14 @@ mod tests {
     #[test]
     fn a_restart_is_told_of_for_a_while() {
         let start = Instant::now();
-        let mut standing = Standing::default();
+        let mut history = BotHistory::default();
         let mut restarted = |second: u64, restarts: u64| {
             let generator = Generator {
                 restarts,
                 ..Generator::default()
             };
             let now = start + Duration::from_secs(second);
-            standing.signs(&generator, now).restarted
+            history.trend(&generator, now).restarted
         };
         // What was before is not known to be recent.
         assert!(!restarted(0, 7));

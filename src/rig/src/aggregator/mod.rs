@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants:
-//! - A bot that is slow, dead or talks rubbish costs its own figures and nobody else's, and is
+//! - A bot that is slow, dead or sends no valid window costs its own figures and nobody else's, and is
 //!   shown as what it is.
 //! - Bots, pods, bytes of an answer, points of the history, clients: everything has a limit.
 //!
@@ -38,9 +38,9 @@ use super::{Error, process, server};
 use redis_api_server::net::listen;
 use redis_api_server::worker;
 
-pub use merge::{Merge, Signs};
+pub use merge::{Merge, Trend};
 pub use names::Name;
-pub use report::{REPORT_MAX, Report, Rubbish};
+pub use report::{REPORT_MAX, Report, ReportError};
 pub use target::Target;
 
 /// Bots that one aggregator takes: more than twice the 800 that it was measured with, and few

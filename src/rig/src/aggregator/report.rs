@@ -30,39 +30,39 @@ pub struct Report {
     pub tally: Tally,
 }
 
-/// Why an answer is no report.
+/// Why a bot's answer can't be merged.
 #[derive(Debug)]
-pub enum Rubbish {
+pub enum ReportError {
     /// Not the JSON of a window.
     Json(serde_json::Error),
     /// Its histogram is none.
     Histogram(DecodeError),
     /// Its parts contradict each other, or can't be; says what.
-    Absurd(String),
+    Contradictory(String),
 }
 
-impl fmt::Display for Rubbish {
+impl fmt::Display for ReportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rubbish::Json(error) => write!(f, "the answer is no window: {error}"),
-            Rubbish::Histogram(error) => error.fmt(f),
-            Rubbish::Absurd(what) => write!(f, "the window can't be right: {what}"),
+            ReportError::Json(error) => write!(f, "the answer is no window: {error}"),
+            ReportError::Histogram(error) => error.fmt(f),
+            ReportError::Contradictory(what) => write!(f, "the window can't be right: {what}"),
         }
     }
 }
 
-impl std::error::Error for Rubbish {}
+impl std::error::Error for ReportError {}
 
 impl Report {
     /// Reads the JSON of a [`Window`].
     ///
     /// # Errors
-    /// See [`Rubbish`].
-    pub fn read(json: &[u8]) -> Result<Report, Rubbish> {
-        let window: Window = serde_json::from_slice(json).map_err(Rubbish::Json)?;
-        let mut tally = window.tally().map_err(Rubbish::Histogram)?;
-        if let Some(what) = absurd(&window.generator, &tally) {
-            return Err(Rubbish::Absurd(what));
+    /// See [`ReportError`].
+    pub fn read(json: &[u8]) -> Result<Report, ReportError> {
+        let window: Window = serde_json::from_slice(json).map_err(ReportError::Json)?;
+        let mut tally = window.tally().map_err(ReportError::Histogram)?;
+        if let Some(what) = contradiction(&window.generator, &tally) {
+            return Err(ReportError::Contradictory(what));
         }
         if tally.errors.keys().any(|kind| kind.len() > ERROR_TEXT_MAX) {
             let errors = std::mem::take(&mut tally.errors);
@@ -78,7 +78,7 @@ impl Report {
 }
 
 /// What can't be, if anything.
-fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
+fn contradiction(generator: &Generator, tally: &Tally) -> Option<String> {
     let figures = [
         ("target_rate", generator.target_rate),
         ("achieved_rate", generator.achieved_rate),
@@ -110,7 +110,9 @@ fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
     if let Some(code) = (tally.codes.keys()).find(|code| **code > STATUS_MAX) {
         return Some(format!("it has a status code {code}"));
     }
-    if let Some(what) = absurd_latencies(tally).or_else(|| absurd_times(generator, tally)) {
+    if let Some(what) =
+        contradiction_latencies(tally).or_else(|| contradiction_times(generator, tally))
+    {
         return Some(what);
     }
     if tally.errors.len() > ERROR_KINDS + 1 {
@@ -121,7 +123,7 @@ fn absurd(generator: &Generator, tally: &Tally) -> Option<String> {
 }
 
 /// The same of the latencies beside the histogram: one bot's would be the extremes of all.
-fn absurd_latencies(tally: &Tally) -> Option<String> {
+fn contradiction_latencies(tally: &Tally) -> Option<String> {
     let (min, max) = (tally.latency_min_ns, tally.latency_max_ns);
     let (requests, total) = (tally.requests, tally.latency_total_ns);
     if requests == 0 {
@@ -143,7 +145,7 @@ fn absurd_latencies(tally: &Tally) -> Option<String> {
 }
 
 /// The same of its times: rates of the merged window are over the time that it spans.
-fn absurd_times(generator: &Generator, tally: &Tally) -> Option<String> {
+fn contradiction_times(generator: &Generator, tally: &Tally) -> Option<String> {
     let in_order = tally.earliest_ns <= tally.latest_ns && tally.latest_ns <= tally.end_ns;
     if !in_order {
         return Some("its earliest, latest and end are not in this order".to_owned());

@@ -14,7 +14,7 @@ use super::target::Target;
 
 /// How long one that was named is asked on. CoreDNS, which most clusters have, lets an answer live
 /// for 5 s, and two instances of it may differ for so long: twice that.
-pub(super) const KEPT: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// The members, each with what is remembered of it.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl<S: Default> Roster<S> {
     /// Takes in all that are named now, and forgets who is long gone.
     pub fn name(&mut self, named: impl IntoIterator<Item = Target>, now: Instant) {
         self.members
-            .retain(|_, member| now.saturating_duration_since(member.seen) <= KEPT);
+            .retain(|_, member| now.saturating_duration_since(member.seen) <= GRACE);
         self.refused = 0;
         for target in named {
             if let Some(member) = self.members.get_mut(&target) {
@@ -101,9 +101,9 @@ mod tests {
         let start = Instant::now();
         let mut roster = Roster::new(10);
         roster.name(bots(&["a", "b"]), start);
-        roster.name(bots(&["a"]), start + KEPT);
+        roster.name(bots(&["a"]), start + GRACE);
         check(&roster, &["a", "b"]);
-        roster.name(bots(&["a"]), start + KEPT + Duration::from_millis(1));
+        roster.name(bots(&["a"]), start + GRACE + Duration::from_millis(1));
         check(&roster, &["a"]);
     }
 
@@ -113,9 +113,9 @@ mod tests {
         let mut roster = Roster::new(10);
         roster.name(bots(&["a"]), start);
         *roster.state(&bots(&["a"])[0]).expect("it is there") = 7;
-        roster.name(bots(&[]), start + KEPT / 2);
-        roster.name(bots(&["a"]), start + KEPT);
-        roster.name(bots(&[]), start + 2 * KEPT);
+        roster.name(bots(&[]), start + GRACE / 2);
+        roster.name(bots(&["a"]), start + GRACE);
+        roster.name(bots(&[]), start + 2 * GRACE);
         assert_eq!(roster.state(&bots(&["a"])[0]), Some(&mut 7));
     }
 
@@ -124,10 +124,10 @@ mod tests {
         let start = Instant::now();
         let mut roster: Roster<u32> = Roster::new(10);
         roster.name(bots(&["a"]), start);
-        roster.answered(&bots(&["a"])[0], start + KEPT);
-        roster.name(bots(&[]), start + 2 * KEPT);
+        roster.answered(&bots(&["a"])[0], start + GRACE);
+        roster.name(bots(&[]), start + 2 * GRACE);
         check(&roster, &["a"]);
-        roster.name(bots(&[]), start + 3 * KEPT);
+        roster.name(bots(&[]), start + 3 * GRACE);
         check(&roster, &[]);
     }
 

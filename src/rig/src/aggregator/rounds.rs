@@ -14,7 +14,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::current;
-use super::merge::{Merge, Standing};
+use super::merge::{BotHistory, Merge};
 use super::names::{Answer as Named, Names};
 use super::pods::{self, Track};
 use super::report::{REPORT_MAX, Report};
@@ -57,7 +57,7 @@ struct Miss {
 pub(super) struct Rounds {
     client: Client,
     listed: Vec<Target>,
-    bots: Roster<Standing>,
+    bots: Roster<BotHistory>,
     bots_named: Option<watch::Receiver<Named>>,
     pods: Roster<Track>,
     pods_named: Option<watch::Receiver<Named>>,
@@ -197,17 +197,17 @@ impl Rounds {
             }
             let read = asked.and_then(|json| match Report::read(&json) {
                 Ok(report) => Ok((json, report)),
-                Err(rubbish) => Err(Miss {
+                Err(error) => Err(Miss {
                     late: false,
-                    trouble: rubbish.to_string(),
+                    trouble: error.to_string(),
                 }),
             });
             match read {
                 Ok((json, report)) => {
                     self.bots.answered(&target, now);
-                    let standing = self.bots.state(&target);
-                    let signs = standing.map(|standing| standing.signs(&report.generator, now));
-                    merge.add(&report, signs.unwrap_or_default());
+                    let history = self.bots.state(&target);
+                    let trend = history.map(|history| history.trend(&report.generator, now));
+                    merge.add(&report, trend.unwrap_or_default());
                     bots.push(alive(&target, &report));
                     windows.push(json);
                 }

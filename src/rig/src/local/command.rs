@@ -13,8 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::meter::Meter;
 use super::rig::Rig;
 use super::screen::Screen;
+use super::start_lock::StartLock;
 use super::table;
-use super::turn::Turn;
 use super::usage::Process;
 use super::{AGGREGATOR, API, BOT, Error, MASTER, Options, REPLICA, Topology, UPDATER};
 
@@ -45,13 +45,13 @@ pub fn run(options: Options) -> Result<(), Error> {
 async fn live(options: &Options, screen: &Screen) -> Result<(), Error> {
     let mut stop = StopSignals::new().map_err(Error::io("listen for signals"))?;
     Rig::find_programs(options)?;
-    let turn = tokio::select! {
-        turn = take_turn(screen) => turn,
+    let start_lock = tokio::select! {
+        lock = take_start_lock(screen) => lock,
         () = stop.next() => return Ok(()),
     };
     let mut rig = Rig::prepare(options, screen.clone())?;
     let outcome = tokio::select! {
-        error = work(&mut rig, turn, options, screen) => Err(error),
+        error = work(&mut rig, start_lock, options, screen) => Err(error),
         () = stop.next() => Ok(()),
     };
     screen.leave();
@@ -64,20 +64,20 @@ async fn live(options: &Options, screen: &Screen) -> Result<(), Error> {
     outcome.and(rig.close())
 }
 
-/// Waits for our turn, and says so where it takes longer than a moment.
-async fn take_turn(screen: &Screen) -> Turn {
-    let mut turn = pin!(Turn::take());
-    if let Ok(turn) = timeout(MOMENT, turn.as_mut()).await {
-        return turn;
+/// Waits until no other rig is starting, and says so where that takes longer than a moment.
+async fn take_start_lock(screen: &Screen) -> StartLock {
+    let mut lock = pin!(StartLock::take());
+    if let Ok(lock) = timeout(MOMENT, lock.as_mut()).await {
+        return lock;
     }
     screen.say(format_args!(
         "Another rig is starting on this machine: waiting for it."
     ));
-    turn.await
+    lock.await
 }
 
 /// Ends only by a failure.
-async fn work(rig: &mut Rig, turn: Turn, options: &Options, screen: &Screen) -> Error {
+async fn work(rig: &mut Rig, start_lock: StartLock, options: &Options, screen: &Screen) -> Error {
     screen.say(format_args!(
         "Dashboard: http://{}/dashboard (in some seconds)\nThe rig's data folder is {}",
         rig.dashboard(),
@@ -96,7 +96,7 @@ async fn work(rig: &mut Rig, turn: Turn, options: &Options, screen: &Screen) -> 
             Err(error) => return error,
         }
     }
-    drop(turn);
+    drop(start_lock);
     screen.say(format_args!("{}", Hints(rig)));
     let meter = Meter::new(rig, options.rate.is_some() && rig.parts().has_vegeta());
     watch(rig, meter, screen).await

@@ -22,11 +22,11 @@ pub(super) const KEPT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TERM", "R
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
     /// Nothing more.
-    Kept,
+    Hidden,
     /// They go to our standard error as they are.
     Shown,
     /// The same, each with the child's name before it.
-    Named,
+    Prefixed,
 }
 
 /// One child: what to start, and when it is ready.

@@ -41,12 +41,12 @@ pub(super) struct Meter {
     answering: [&'static str; 2],
     /// What the bot has started; looked for again while it is not all of them.
     attackers: Vec<Process>,
-    looks: VecDeque<Look>,
+    looks: VecDeque<Reading>,
 }
 
 /// One look.
 #[derive(Clone, Debug)]
-struct Look {
+struct Reading {
     at: Instant,
     /// Answered by the API since its start.
     requests: Option<f64>,
@@ -71,7 +71,7 @@ impl Meter {
         let (load, requests) = tokio::join!(self.load(), self.requests());
         let usages = self.usages(children);
         let at = Instant::now();
-        self.looks.push_back(Look {
+        self.looks.push_back(Reading {
             at,
             requests,
             usages,
@@ -167,12 +167,12 @@ fn counted(metrics: &str) -> f64 {
 }
 
 /// Requests a second, and the processes of the last look, each since the first look that saw it.
-fn rates(looks: &VecDeque<Look>, answering: [&str; 2]) -> (Option<f64>, Vec<Row>) {
+fn rates(looks: &VecDeque<Reading>, answering: [&str; 2]) -> (Option<f64>, Vec<Row>) {
     let Some(last) = looks.back() else {
         return (None, Vec::new());
     };
     let first = looks.iter().find(|look| look.requests.is_some());
-    let since = |look: &Look| last.at.duration_since(look.at).as_secs_f64();
+    let since = |look: &Reading| last.at.duration_since(look.at).as_secs_f64();
     let requests = first.and_then(|look| Some((look, last.requests? - look.requests?)));
     let served = requests
         .filter(|(look, _)| since(look) > 0.0)
@@ -232,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn rates_are_those_between_the_looks() {
         let start = Instant::now();
-        let look = |seconds, requests, usages: &[(&str, u32, u64)]| Look {
+        let look = |seconds, requests, usages: &[(&str, u32, u64)]| Reading {
             at: start + Duration::from_secs(seconds),
             requests,
             usages: usages
@@ -270,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn few_requests_have_no_cpu_each() {
         let start = Instant::now();
-        let looks = [(0, 0.0, 0), (10, 99.0, 1_000)].map(|(seconds, requests, cpu)| Look {
+        let looks = [(0, 0.0, 0), (10, 99.0, 1_000)].map(|(seconds, requests, cpu)| Reading {
             at: start + Duration::from_secs(seconds),
             requests: Some(requests),
             usages: vec![(process("api", 2), usage(cpu))],

@@ -34,8 +34,8 @@ mod program;
 mod redis;
 pub mod rig;
 mod screen;
+mod start_lock;
 mod table;
-mod turn;
 mod usage;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -64,9 +64,9 @@ impl Sink {
     fn line(&self, text: &[u8]) {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let mut line = match self.lines {
-            Lines::Kept => return,
+            Lines::Hidden => return,
             Lines::Shown => Vec::new(),
-            Lines::Named => format!("{}: ", self.name).into_bytes(),
+            Lines::Prefixed => format!("{}: ", self.name).into_bytes(),
         };
         line.extend_from_slice(text);
         line.push(b'\n');

@@ -145,7 +145,7 @@ impl Parts {
             folder,
             probe,
             timeout: START_TIMEOUT,
-            lines: Lines::Kept,
+            lines: Lines::Hidden,
             cure,
         })
     }
@@ -246,7 +246,7 @@ impl Parts {
 
     fn load(&self, name: &str, mut args: Vec<String>, probe: Probe) -> Spec {
         args.extend_from_slice(&self.load_args);
-        self.own(name, args, probe, Lines::Named)
+        self.own(name, args, probe, Lines::Prefixed)
     }
 
     fn target_url(&self) -> String {

@@ -12,7 +12,7 @@ use super::launcher::{Launcher, Spec};
 use super::parts::Parts;
 use super::places::reachable;
 use super::screen::Screen;
-use super::turn::Turn;
+use super::start_lock::StartLock;
 use super::usage::{self, Process, Usage};
 use super::{API, Error, Options, examine, program, redis};
 use crate::guarded;
@@ -43,7 +43,7 @@ impl Rig {
     /// Dropping the future ends what was started.
     pub async fn start(options: &Options) -> Result<Rig, Error> {
         Rig::find_programs(options)?;
-        let _until_all_listen = Turn::take().await;
+        let _until_all_listen = StartLock::take().await;
         let mut rig = Rig::prepare(options, Screen::new())?;
         loop {
             match rig.start_next().await {
@@ -57,7 +57,7 @@ impl Rig {
         }
     }
 
-    /// Sees whether the programs are there: what is missing is told before any [`Turn`] is waited
+    /// Sees whether the programs are there: what is missing is told before the [`StartLock`] is waited
     /// for.
     pub(super) fn find_programs(options: &Options) -> Result<(), Error> {
         if options.target_url.is_none() {
@@ -69,8 +69,8 @@ impl Rig {
         }
     }
 
-    /// Makes all that the children need; nothing runs yet but the janitor. It must be our [`Turn`],
-    /// until all are started.
+    /// Makes all that the children need; nothing runs yet but the janitor. The caller
+    /// holds the [`StartLock`] until all are started.
     pub(super) fn prepare(options: &Options, screen: Screen) -> Result<Rig, Error> {
         let server = match &options.target_url {
             None => redis::find_server(options.redis_server.as_deref())?,

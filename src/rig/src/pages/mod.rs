@@ -11,10 +11,10 @@
 //!
 //! Non-goals: sending events, which is the aggregator's; any state.
 
+mod appearance;
 mod charts;
 #[cfg(test)]
 mod fixture;
-mod look;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -24,8 +24,8 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
+use self::appearance::Appearance;
 use self::charts::Chart;
-use self::look::Look;
 use super::board::{Board, History};
 
 /// What a browser may do with a page: get what belongs to it from where it came from.
@@ -54,11 +54,11 @@ pub fn respond(
         return Some(answer(StatusCode::OK, content_type, body));
     }
     let chart = Chart::named(path.strip_prefix("/charts/")?)?;
-    let look = match Look::parse(query) {
-        Ok(look) => look,
+    let appearance = match Appearance::parse(query) {
+        Ok(appearance) => appearance,
         Err(error) => return Some(answer(StatusCode::BAD_REQUEST, TEXT, error.to_string())),
     };
-    Some(match chart.paint(look, board, history) {
+    Some(match chart.paint(appearance, board, history) {
         Ok(svg) => answer(StatusCode::OK, SVG, svg),
         Err(error) => {
             tracing::warn!(%error, ?chart, "can't draw a chart");

@@ -1,7 +1,7 @@
 //! `redis-api ramp`: holds one rate after another on the rig, and draws what came of it.
 //!
 //! ```text
-//! ground: rig, a bot for each rate -> Window and CPU time -> step: a row
+//! test_bed: rig, a bot for each rate -> Window and CPU time -> step: a row
 //! rows -> output: lines, ramp.csv; at the end knee and chart -> ramp.svg
 //! ```
 //!
@@ -15,10 +15,10 @@
 pub mod chart;
 mod counters;
 mod error;
-mod ground;
 pub mod knee;
 mod output;
 pub mod step;
+mod test_bed;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -29,8 +29,8 @@ use tokio::runtime::Builder;
 
 use self::chart::About;
 pub use self::error::Error;
-use self::ground::{Ground, WARM_UP};
 use self::output::{Output, say};
+use self::test_bed::{TestBed, WARM_UP};
 use crate::local::{StopSignals, Topology};
 
 /// Which rates, for how long, and where.
@@ -87,28 +87,35 @@ pub fn run(options: Options) -> Result<(), Error> {
 
 async fn live(options: &Options, output: &mut Output, stop: &mut StopSignals) -> Result<(), Error> {
     say(format_args!("Starting."));
-    let mut ground = tokio::select! {
-        ground = Ground::start(options) => ground?,
+    let mut test_bed = tokio::select! {
+        test_bed = TestBed::start(options) => test_bed?,
         () = stop.next() => return Ok(()),
     };
     let outcome = tokio::select! {
-        outcome = climb(&mut ground, options, output) => outcome,
+        outcome = climb(&mut test_bed, options, output) => outcome,
         () = stop.next() => {
             say(format_args!("Stopping."));
             Ok(())
         }
     };
     let stopped = tokio::select! {
-        stopped = ground.stop() => stopped,
+        stopped = test_bed.stop() => stopped,
         // A second signal: the children go with us.
         () = stop.next() => Ok(()),
     };
     outcome.and(stopped)
 }
 
-async fn climb(ground: &mut Ground, options: &Options, output: &mut Output) -> Result<(), Error> {
-    if let Some(dashboard) = ground.dashboard() {
-        say(format_args!("API: {}\nLive: {dashboard}", ground.api_url()));
+async fn climb(
+    test_bed: &mut TestBed,
+    options: &Options,
+    output: &mut Output,
+) -> Result<(), Error> {
+    if let Some(dashboard) = test_bed.dashboard() {
+        say(format_args!(
+            "API: {}\nLive: {dashboard}",
+            test_bed.api_url()
+        ));
     }
     let each = (WARM_UP + options.hold).as_secs();
     let count = options.rates.len();
@@ -120,7 +127,7 @@ async fn climb(ground: &mut Ground, options: &Options, output: &mut Output) -> R
         WARM_UP.as_secs()
     ));
     for &rate in &options.rates {
-        output.add(ground.hold(rate).await?)?;
+        output.add(test_bed.hold(rate).await?)?;
     }
     Ok(())
 }

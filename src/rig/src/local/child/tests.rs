@@ -12,7 +12,7 @@ fn shell(script: &str, probe: Probe) -> Spec {
         folder: "/".into(),
         probe,
         timeout: Duration::from_millis(300),
-        lines: Lines::Kept,
+        lines: Lines::Hidden,
         cure: "mend it",
     }
 }

@@ -18,7 +18,7 @@ use plot::{Line, Plot, Stroke};
 use plotters::style::RGBColor;
 use scale::{Axis, number_label, rate_label, time_label};
 
-use super::look::Look;
+use super::appearance::Appearance;
 use crate::board::{Board, History, Point};
 
 /// What a chart shows.
@@ -72,7 +72,7 @@ impl Chart {
     /// The library could not draw it.
     pub(super) fn paint(
         self,
-        look: Look,
+        appearance: Appearance,
         board: Option<&Board>,
         history: &History,
     ) -> Result<String, Box<dyn Error>> {
@@ -89,7 +89,7 @@ impl Chart {
         if view.is_empty() {
             plot.message = Some("no history yet");
         }
-        plot.paint(look)
+        plot.paint(appearance)
     }
 }
 

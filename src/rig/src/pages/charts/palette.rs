@@ -4,7 +4,7 @@
 
 use plotters::style::RGBColor;
 
-use crate::pages::look::Theme;
+use crate::pages::appearance::Theme;
 
 /// The colours of one theme.
 #[derive(Clone, Copy, Debug)]

@@ -18,7 +18,7 @@ use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, TextStyle};
 use super::line::{Place, SPAN_MIN};
 use super::palette::Palette;
 use super::scale::Axis;
-use crate::pages::look::{Look, Size};
+use crate::pages::appearance::{Appearance, Size};
 
 /// What is drawn.
 #[derive(Debug)]
@@ -141,9 +141,9 @@ impl Plot {
     ///
     /// # Errors
     /// The library could not draw it.
-    pub(super) fn paint(&self, look: Look) -> Result<String, Box<dyn Error>> {
-        let palette = Palette::of(look.theme);
-        let layout = Layout::of(look.size, self);
+    pub(super) fn paint(&self, appearance: Appearance) -> Result<String, Box<dyn Error>> {
+        let palette = Palette::of(appearance.theme);
+        let layout = Layout::of(appearance.size, self);
         let mut svg = String::new();
         {
             let backend = SVGBackend::with_string(&mut svg, (layout.width, layout.height));

@@ -1,14 +1,14 @@
 //! Tests of what is on the charts: their text, their lines, in the SVG as it is sent.
 
 use super::*;
+use crate::pages::appearance::{Size, Theme};
 use crate::pages::fixture;
-use crate::pages::look::{Size, Theme};
 
 const NOW_MS: u64 = 1_795_426_200_000;
 
 /// The chart of a history, wide and light.
 fn draw(chart: Chart, history: &History) -> String {
-    let svg = chart.paint(Look::default(), None, history);
+    let svg = chart.paint(Appearance::default(), None, history);
     svg.expect("it can be drawn")
 }
 
@@ -97,7 +97,7 @@ fn themes_and_sizes_differ() {
     let calm = fixture::history(NOW_MS, |_, _| ());
     let draw = |theme, size| {
         Chart::Rate
-            .paint(Look { theme, size }, None, &calm)
+            .paint(Appearance { theme, size }, None, &calm)
             .expect("drawn")
     };
     let light = draw(Theme::Light, Size::Wide);

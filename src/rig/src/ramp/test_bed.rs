@@ -30,7 +30,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 const WINDOW_BYTES_MAX: usize = 1 << 20;
 
 /// All that runs while rates are held.
-pub(super) struct Ground {
+pub(super) struct TestBed {
     rig: Rig,
     client: Client,
     hold: Duration,
@@ -41,9 +41,9 @@ pub(super) struct Ground {
     is_whole: bool,
 }
 
-impl Ground {
+impl TestBed {
     /// Starts all but the load.
-    pub async fn start(options: &Options) -> Result<Ground, Error> {
+    pub async fn start(options: &Options) -> Result<TestBed, Error> {
         let rig = Rig::start(&local::Options {
             topology: options.topology,
             rate: None,
@@ -62,7 +62,7 @@ impl Ground {
             true => format!("http://{}/metrics", rig.admin()).parse().ok(),
             false => options.admin_url.as_ref().and_then(metrics_of),
         };
-        Ok(Ground {
+        Ok(TestBed {
             rig,
             client: Client::new(),
             hold: options.hold,

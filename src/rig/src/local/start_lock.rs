@@ -1,6 +1,7 @@
-//! One rig starts at a time: two that look for free ports at the same moment would find the same.
+//! A lock that one rig at a time holds while it starts: two that look for free ports at the same
+//! moment would find the same ones.
 //!
-//! The turn is a Unix socket with an abstract name: it leaves no file, ends with its process
+//! The lock is a Unix socket with an abstract name: it leaves no file, ends with its process
 //! however that ends, and is known to those who share our ports, which is the network namespace.
 
 use std::os::linux::net::SocketAddrExt;
@@ -20,18 +21,18 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held from the choice of ports until all of them are listened on.
 #[derive(Debug)]
-#[must_use = "dropped, it is the next one's turn"]
-pub(super) struct Turn {
+#[must_use = "dropping it lets the next rig start"]
+pub(super) struct StartLock {
     _socket: Option<UnixListener>,
 }
 
-impl Turn {
+impl StartLock {
     /// Waits until no other rig is starting.
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn take() -> Turn {
-        Turn {
+    pub async fn take() -> StartLock {
+        StartLock {
             _socket: take(NAME, PATIENCE).await,
         }
     }

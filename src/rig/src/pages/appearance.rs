@@ -21,7 +21,7 @@ pub(super) enum Size {
 
 /// What the query of a chart asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct Appearance {
     pub theme: Theme,
     pub size: Size,
 }
@@ -43,13 +43,13 @@ impl fmt::Display for BadQuery {
 /// Most digits of `at`: those of a time in ms, with room.
 const AT_DIGITS: usize = 16;
 
-impl Look {
+impl Appearance {
     /// Reads a query. `at` is a number that means nothing: browsers show an image that they have,
     /// whatever its headers say, unless its address is new.
     ///
     /// # Errors
     /// Anything else, and anything twice.
-    pub(super) fn parse(query: Option<&str>) -> Result<Look, BadQuery> {
+    pub(super) fn parse(query: Option<&str>) -> Result<Appearance, BadQuery> {
         let (mut theme, mut size, mut at) = (None, None, None);
         for pair in query.unwrap_or_default().split('&') {
             let before = match pair.split_once('=') {
@@ -65,7 +65,7 @@ impl Look {
                 return Err(BadQuery);
             }
         }
-        Ok(Look {
+        Ok(Appearance {
             theme: theme.unwrap_or_default(),
             size: size.unwrap_or_default(),
         })
@@ -82,8 +82,8 @@ mod tests {
 
     #[track_caller]
     fn check(query: Option<&str>, expected: Option<(Theme, Size)>) {
-        let expected = expected.map(|(theme, size)| Look { theme, size });
-        assert_eq!(Look::parse(query).ok(), expected, "{query:?}");
+        let expected = expected.map(|(theme, size)| Appearance { theme, size });
+        assert_eq!(Appearance::parse(query).ok(), expected, "{query:?}");
     }
 
     #[test]
