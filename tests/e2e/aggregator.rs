@@ -263,7 +263,7 @@ fn who_is_late_or_dead_is_left_out_and_shown() {
         (bots.address(1), "alive", ""),
         (bots.address(2), "late", "no answer within 200ms"),
         (bots.address(3), "dead", "status 503"),
-        (bots.address(4), "dead", "no window"),
+        (bots.address(4), "dead", "not a window"),
         (
             bots.address(5),
             "dead",
@@ -283,6 +283,18 @@ fn who_is_late_or_dead_is_left_out_and_shown() {
             None => assert_eq!(trouble, "", "{bot}"),
         }
     }
+    let summary = wait_answer(&api, "/summary", |summary| summary["bots_left_out"] == 7);
+    let left_out = summary["left_out"].as_array().expect("a list");
+    let addresses: Vec<&Value> = left_out.iter().map(|bot| &bot["address"]).collect();
+    let dead_or_late = shown.iter().filter(|bot| bot["state"] != "alive");
+    let expected: Vec<&Value> = dead_or_late.map(|bot| &bot["address"]).collect();
+    assert_eq!(addresses, expected);
+    for bot in shown.iter().filter(|bot| bot["trouble"].is_string()) {
+        let trouble = bot["trouble"].as_str().expect("a text");
+        let named = format!("{}: {trouble}", bot["address"].as_str().expect("a text"));
+        let lines = api.log().into_iter().filter(|line| line.contains(&named));
+        assert_eq!(lines.count(), 1, "{named}: once, not each second");
+    }
     for (sample, value) in [
         ("redis_api_aggregator_bots{state=\"dead\"}", 6.0),
         ("redis_api_aggregator_bots{state=\"late\"}", 1.0),
@@ -292,6 +304,43 @@ fn who_is_late_or_dead_is_left_out_and_shown() {
     }
     let median = api.metric("redis_api_aggregator_latency_seconds{percentile=\"50\"}");
     assert!(median.is_some_and(|seconds| seconds > 0.0), "{median:?}");
+}
+
+/// In a roll-out, bots of an older and of a newer version answer side by side.
+#[test]
+fn windows_of_other_versions_are_merged() {
+    let bots = Bots::start();
+    let ours = window(10.0, &[(95, 1, 200), (5, 2, 503)]);
+    let mut older: Value = serde_json::from_slice(&ours).expect("it is JSON");
+    older.as_object_mut().expect("an object").retain(|name, _| {
+        // The members of vegeta's report, and what the first version had beside them.
+        let known = "latencies bytes_in bytes_out earliest latest end duration wait requests rate \
+                     throughput success status_codes errors target_rate workers_capped restarts \
+                     histogram";
+        known.split_whitespace().any(|known| known == name)
+    });
+    // An even pace: the last of 100 requests in 10 s leaves 9.9 s after the first.
+    for (member, value) in [
+        ("latest", json!("2023-11-14T22:13:29.9Z")),
+        ("end", json!("2023-11-14T22:13:29.9Z")),
+        ("duration", json!(9_900_000_000u64)),
+    ] {
+        older[member] = value;
+    }
+    let mut newer: Value = serde_json::from_slice(&ours).expect("it is JSON");
+    newer["a_member_of_the_future"] = json!({"a": [1]});
+    bots.tell(1, Act::Answer(older.to_string().into()));
+    bots.tell(2, Act::Answer(newer.to_string().into()));
+    bots.tell(3, Act::Answer(ours));
+    let api = start(aggregator().args(["--vegeta-servers", &list(&bots, &[1, 2, 3])]));
+    let summary = wait_answer(&api, "/summary", |summary| summary["bots"] == 3);
+    assert_eq!(summary["bots_left_out"], 0);
+    assert_eq!(summary["left_out"], json!([]));
+    assert_eq!(summary["requests"], 300);
+    let achieved = summary["achieved_rate"].as_f64().expect("a number");
+    assert!((achieved - 30.0).abs() < 1e-9, "{achieved}");
+    assert_eq!(summary["error_counts"], json!({"server error": 15}));
+    assert_eq!(summary["generator_limits"], json!([]));
 }
 
 #[test]

@@ -402,10 +402,21 @@ fn many_bots_are_listed_when_asked_for() {
     browser.wait_text("bots-dead", "1");
     let rows = "document.querySelectorAll('#bots tbody tr').length";
     assert_eq!(browser.evaluate(rows), 0);
+    let left_out = "[...document.querySelectorAll('#left-out:not([hidden]) li')]
+        .map((bot) => bot.textContent)";
+    assert_eq!(
+        browser.evaluate(left_out),
+        serde_json::json!([
+            "10.0.0.15:8080 is late: no answer within 200 ms",
+            "10.0.0.19:8080 is dead: connection refused",
+            "10.0.0.27:8080 is late: no answer within 200 ms",
+        ])
+    );
     browser.click("#bots-details summary");
     browser.wait_for(&format!("{rows} === 24"));
     let first = browser.evaluate("document.querySelector('#bots tbody tr').textContent");
     assert_eq!(first, "10.0.0.19:8080connection refused✗ dead–0");
+    assert_eq!(browser.evaluate(left_out), serde_json::json!([]));
     check_manners(&browser, &stage);
 }
 

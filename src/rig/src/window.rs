@@ -146,28 +146,34 @@ impl Tally {
     }
 }
 
-/// What a generator knows beside what it counted.
+/// What a generator knows beside what it counted. Bots of other versions may leave out all but the
+/// target rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
     /// Requests a second that were to be sent.
     pub target_rate: f64,
     /// Requests a second that were sent, over the window's wall time.
+    #[serde(default, deserialize_with = "or_default")]
     pub achieved_rate: f64,
     /// Requests a second that were missing in the seconds in which they were due, made up for later
     /// or not. One in each second is let pass: it may be due where two seconds meet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub behind_rate: f64,
     /// The wall time that the window covers, in seconds; less than asked for just after a start.
+    #[serde(default, deserialize_with = "or_default")]
     pub window_seconds: f64,
     /// When the window ends, in ms since 1970 by the clock of this generator: what was sent then or
     /// later is not in it. 0: not told.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub window_end_ms: u64,
     /// All workers were busy at some time: latencies leave out the time spent waiting for one.
+    #[serde(default, deserialize_with = "or_default")]
     pub workers_capped: bool,
     /// How often vegeta had to be started again.
+    #[serde(default, deserialize_with = "or_default")]
     pub restarts: u64,
     /// Since the last result of vegeta, in seconds; `null` before the first.
+    #[serde(default)]
     pub silent_seconds: Option<f64>,
 }
 
@@ -208,6 +214,7 @@ pub struct Window {
     /// The kinds of errors, as vegeta lists its texts.
     pub errors: Vec<String>,
     /// How many of each kind.
+    #[serde(default, deserialize_with = "or_default")]
     pub error_counts: BTreeMap<String, u64>,
     /// What vegeta's report lacks; members of the same object.
     #[serde(flatten)]
@@ -306,7 +313,7 @@ impl Window {
     /// What was counted, to be added to others.
     ///
     /// # Errors
-    /// The histogram is none.
+    /// The histogram can't be decoded.
     pub fn tally(&self) -> Result<Tally, DecodeError> {
         let ns = |at: OffsetDateTime| u64::try_from(at.unix_timestamp_nanos()).unwrap_or(0);
         Ok(Tally {
@@ -326,13 +333,23 @@ impl Window {
     }
 }
 
+/// A member that is `null` counts as one that is missing: JSON has no other way to write a float
+/// that is not a number.
+fn or_default<'de, D, T>(member: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(member)?.unwrap_or_default())
+}
+
 /// The keys of JSON are texts. serde makes numbers of them, but not in a window that is flattened
 /// into something else.
 fn codes<'de, D: Deserializer<'de>>(codes: D) -> Result<BTreeMap<u16, u64>, D::Error> {
     let texts = BTreeMap::<String, u64>::deserialize(codes)?;
     let number = |(code, count): (String, u64)| Some((code.parse().ok()?, count));
     let codes: Option<_> = texts.into_iter().map(number).collect();
-    codes.ok_or_else(|| de::Error::custom("a status code that is no number"))
+    codes.ok_or_else(|| de::Error::custom("a status code is not a number"))
 }
 
 /// `part` by `whole`; 0 of nothing.

@@ -3,7 +3,7 @@
 //! | `GET` | |
 //! | --- | --- |
 //! | `/` | the windows of all bots that are alive, as a JSON array |
-//! | `/summary` | the merged window |
+//! | `/summary` | the merged window, and which bots are not in it and why |
 //! | `/history` | the last five minutes, a point a second |
 //! | `/events` | the board, once a second, as server-sent events |
 //! | `/metrics` | the Prometheus text |
@@ -25,6 +25,7 @@ use serde::Serialize;
 use super::body::{Events, Pieces};
 use super::exposition;
 use super::state::State;
+use crate::board::{Board, Bot, BotState, Summary};
 use crate::pages;
 use crate::server::{Body, answer};
 use redis_api_server::metrics;
@@ -58,7 +59,7 @@ fn route(path: &str, query: Option<&str>, state: &State) -> Response<Body> {
             stream(JSON, Pieces::array(windows).boxed_unsync())
         }
         "/summary" => match &latest {
-            Some(latest) => json(&latest.board.summary),
+            Some(latest) => json(&SummaryAnswer::of(&latest.board)),
             None => not_yet(),
         },
         "/history" => json(&state.history().points().collect::<Vec<_>>()),
@@ -80,6 +81,25 @@ fn route(path: &str, query: Option<&str>, state: &State) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The answer to `/summary`: the members of the summary, and who is not in it.
+#[derive(Serialize)]
+struct SummaryAnswer<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    /// Each bot that is left out: `address`, `state` (`late` or `dead`), and why (`trouble`).
+    left_out: Vec<&'a Bot>,
+}
+
+impl SummaryAnswer<'_> {
+    fn of(board: &Board) -> SummaryAnswer<'_> {
+        let is_out = |bot: &&Bot| bot.state != BotState::Alive;
+        SummaryAnswer {
+            summary: &board.summary,
+            left_out: board.bots.iter().filter(is_out).collect(),
+        }
+    }
 }
 
 fn stream(content_type: &'static str, body: Body) -> Response<Body> {

@@ -98,8 +98,9 @@ impl Merge {
         let Report { generator, tally } = report;
         self.bots += 1;
         let sum = &mut self.generator;
-        let is_first = self.tally.requests == 0;
-        if is_first && (tally.requests > 0 || sum.window_end_ms == 0) {
+        // That of the first bot with requests which tells it: those of older versions do not.
+        let is_first = self.tally.requests == 0 && tally.requests > 0;
+        if generator.window_end_ms > 0 && (is_first || sum.window_end_ms == 0) {
             sum.window_end_ms = generator.window_end_ms;
         }
         let behind_ns = match (sum.window_end_ms, generator.window_end_ms) {

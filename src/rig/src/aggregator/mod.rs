@@ -15,6 +15,7 @@
 //! Non-goals: keeping anything beyond five minutes (scrape `/metrics`), rights in the cluster (DNS
 //! is enough).
 
+mod absence;
 mod answers;
 mod body;
 mod current;

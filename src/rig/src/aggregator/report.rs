@@ -1,12 +1,17 @@
 //! What one bot says, read and checked.
 //!
+//! Bots of older and newer versions run side by side in a roll-out: whatever has the members of
+//! vegeta's report, a target rate and a histogram is read. What else a bot leaves out follows from
+//! those ([`fill_in`]), or counts as unknown.
+//!
 //! Invariant: whatever a bot says, reports can be added up without overflow, and what is kept of
 //! them is bounded.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::latency::DecodeError;
-use crate::window::{ERROR_KINDS, Generator, Tally, Window};
+use crate::window::{ERROR_KINDS, Generator, OTHER_ERRORS, Tally, Window};
 
 /// Longest answer of a bot, in bytes. A histogram with every bucket in use has some 40 KB.
 pub const REPORT_MAX: usize = 128 * 1024;
@@ -44,7 +49,7 @@ pub enum ReportError {
 impl fmt::Display for ReportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReportError::Json(error) => write!(f, "the answer is no window: {error}"),
+            ReportError::Json(error) => write!(f, "the answer is not a window: {error}"),
             ReportError::Histogram(error) => error.fmt(f),
             ReportError::Contradictory(what) => write!(f, "the window can't be right: {what}"),
         }
@@ -59,7 +64,8 @@ impl Report {
     /// # Errors
     /// See [`ReportError`].
     pub fn read(json: &[u8]) -> Result<Report, ReportError> {
-        let window: Window = serde_json::from_slice(json).map_err(ReportError::Json)?;
+        let mut window: Window = serde_json::from_slice(json).map_err(ReportError::Json)?;
+        fill_in(&mut window);
         let mut tally = window.tally().map_err(ReportError::Histogram)?;
         if let Some(what) = contradiction(&window.generator, &tally) {
             return Err(ReportError::Contradictory(what));
@@ -75,6 +81,60 @@ impl Report {
             tally,
         })
     }
+}
+
+/// Works out what a bot of another version does not tell from what each one does. A time or a rate
+/// of 0 beside requests can't be true: it was not told.
+fn fill_in(window: &mut Window) {
+    let requests = window.requests;
+    if requests > 0 {
+        let generator = &mut window.generator;
+        if generator.window_seconds == 0.0 {
+            generator.window_seconds = seconds_of(window.duration, requests);
+        }
+        if generator.achieved_rate == 0.0 {
+            generator.achieved_rate = requests as f64 / generator.window_seconds;
+        }
+    }
+    if window.error_counts.is_empty() {
+        window.error_counts = error_counts(&window.errors, &window.status_codes);
+    }
+}
+
+/// The time that requests take at an even pace: the last one's share comes after its send.
+fn seconds_of(first_to_last_ns: u64, requests: u64) -> f64 {
+    match (first_to_last_ns, requests) {
+        (0, _) | (_, 0 | 1) => 1.0,
+        (ns, requests) => ns as f64 / 1e9 * requests as f64 / (requests - 1) as f64,
+    }
+}
+
+/// How many errors of each kind there were: those that begin with their status by its count, a
+/// single other kind by what is left. Several other kinds can't be told apart.
+fn error_counts(kinds: &[String], codes: &BTreeMap<u16, u64>) -> BTreeMap<String, u64> {
+    let is_failure = |code: &u16| !(200..400).contains(code);
+    let failures = codes.iter().filter(|(code, _)| is_failure(code));
+    let mut left = failures.fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
+    let mut counts = BTreeMap::new();
+    let mut others = Vec::new();
+    for kind in kinds {
+        let code = kind.split(' ').next().and_then(|word| word.parse().ok());
+        match code.filter(is_failure).and_then(|code| codes.get(&code)) {
+            Some(count) => {
+                counts.insert(kind.clone(), *count);
+                left = left.saturating_sub(*count);
+            }
+            None => others.push(kind),
+        }
+    }
+    if left > 0 {
+        let kind = match others.as_slice() {
+            [kind] => kind.as_str(),
+            _ => OTHER_ERRORS,
+        };
+        counts.insert(kind.to_owned(), left);
+    }
+    counts
 }
 
 /// What can't be, if anything.
@@ -166,7 +226,8 @@ fn contradiction_times(generator: &Generator, tally: &Tally) -> Option<String> {
     (is_told && !is_within).then(|| "its requests are not within its window_end_ms".to_owned())
 }
 
-fn shortened(mut text: String) -> String {
+/// A text of at most [`ERROR_TEXT_MAX`] bytes, and an ellipsis where it was longer.
+pub(super) fn shortened(mut text: String) -> String {
     if text.len() > ERROR_TEXT_MAX {
         let fits = |at: &usize| text.is_char_boundary(*at);
         text.truncate((0..=ERROR_TEXT_MAX).rev().find(fits).unwrap_or(0));
@@ -222,7 +283,7 @@ mod tests {
             assert!(refused.to_string().contains(words), "{member}: {refused}");
         }
         check("requests", json!(3), "3 requests, and 2 in its histogram");
-        check("requests", json!(-1), "no window");
+        check("requests", json!(-1), "not a window");
         check("histogram", json!("AAAA"), "no histogram");
         check(
             "status_codes",
@@ -236,7 +297,8 @@ mod tests {
         );
         check("target_rate", json!(-1.0), "target_rate is -1");
         check("achieved_rate", json!(1e300), "achieved_rate is");
-        check("achieved_rate", json!(null), "no window");
+        check("achieved_rate", json!("fast"), "not a window");
+        check("target_rate", json!(null), "not a window");
         check("behind_rate", json!(-1.0), "behind_rate is -1");
         check("window_seconds", json!(-0.5), "window_seconds is -0.5");
         check("silent_seconds", json!(-1), "silent_seconds is -1");
@@ -271,6 +333,97 @@ mod tests {
             .to_string()
             .replace("\"target_rate\":2.0", "\"target_rate\":1e999");
         assert!(Report::read(overflowing.as_bytes()).is_err());
+    }
+
+    /// The window without these members.
+    fn without(members: &[&str]) -> Value {
+        let mut window = window();
+        let object = window.as_object_mut().expect("it is an object");
+        object.retain(|member, _| !members.contains(&member.as_str()));
+        window
+    }
+
+    #[test]
+    fn members_that_another_version_lacks_follow_from_the_others() {
+        let mut window = without(&[
+            "achieved_rate",
+            "behind_rate",
+            "error_counts",
+            "restarts",
+            "silent_seconds",
+            "window_end_ms",
+            "window_seconds",
+            "workers_capped",
+        ]);
+        // Two requests, half a second apart.
+        for member in ["latest", "end"] {
+            window[member] = json!("1970-01-01T00:00:01.5Z");
+        }
+        window["duration"] = json!(500_000_000);
+        window["a_member_of_the_future"] = json!([1, 2]);
+        let report = Report::read(window.to_string().as_bytes()).expect("it is a window");
+        let expected = Generator {
+            target_rate: 2.0,
+            achieved_rate: 2.0,
+            window_seconds: 1.0,
+            ..Generator::default()
+        };
+        assert_eq!(report.generator, expected);
+        let errors = BTreeMap::from([("connection refused".to_owned(), 1)]);
+        assert_eq!(report.tally.errors, errors);
+    }
+
+    #[test]
+    fn null_is_not_told() {
+        for member in ["achieved_rate", "window_seconds", "silent_seconds"] {
+            let mut window = window();
+            window[member] = json!(null);
+            let report = Report::read(window.to_string().as_bytes());
+            let report = report.expect(member);
+            assert_eq!(report.generator.achieved_rate, 2.0, "{member}");
+        }
+    }
+
+    #[test]
+    fn members_that_every_version_has_are_needed() {
+        for member in [
+            "latencies",
+            "bytes_in",
+            "earliest",
+            "end",
+            "requests",
+            "status_codes",
+            "target_rate",
+            "histogram",
+        ] {
+            let window = without(&[member]);
+            let refused = Report::read(window.to_string().as_bytes()).expect_err(member);
+            assert!(refused.to_string().contains(member), "{refused}");
+        }
+    }
+
+    #[test]
+    fn errors_without_counts_are_counted_by_their_status() {
+        let check = |kinds: &[&str], expected: &[(&str, u64)]| {
+            let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+            let codes = BTreeMap::from([(0, 7), (200, 90), (302, 1), (404, 2), (503, 5)]);
+            let counts = error_counts(&kinds, &codes);
+            let counts: Vec<(&str, u64)> = counts.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+            assert_eq!(counts, expected);
+        };
+        check(
+            &["404 Not Found", "503 Service Unavailable", "timeout"],
+            &[
+                ("404 Not Found", 2),
+                ("503 Service Unavailable", 5),
+                ("timeout", 7),
+            ],
+        );
+        check(
+            &["timeout", "connection refused", "404 Not Found"],
+            &[("404 Not Found", 2), (OTHER_ERRORS, 12)],
+        );
+        check(&[], &[(OTHER_ERRORS, 14)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::absence::{Absence, LeftOut, News, Reason};
 use super::current;
 use super::merge::{BotHistory, Merge};
 use super::names::{Answer as Named, Names};
@@ -44,20 +45,20 @@ const PODS_MAX: usize = 512;
 const READ_AT_ONCE: usize = 16;
 
 /// What one was asked for: its body, or why there is none.
-type Asked = Result<Bytes, Miss>;
+type Asked = Result<Bytes, LeftOut>;
 
-/// No usable answer.
-#[derive(Debug)]
-struct Miss {
-    late: bool,
-    trouble: String,
+/// What is remembered of a bot from round to round.
+#[derive(Debug, Default)]
+struct BotRecord {
+    history: BotHistory,
+    absence: Absence,
 }
 
 /// What is remembered from round to round.
 pub(super) struct Rounds {
     client: Client,
     listed: Vec<Target>,
-    bots: Roster<BotHistory>,
+    bots: Roster<BotRecord>,
     bots_named: Option<watch::Receiver<Named>>,
     pods: Roster<Track>,
     pods_named: Option<watch::Receiver<Named>>,
@@ -174,7 +175,7 @@ impl Rounds {
             let track = self.pods.state(&target)?;
             match &asked {
                 Ok(text) => track.scraped(Ok(text), now),
-                Err(miss) => track.scraped(Err(miss.trouble.clone()), now),
+                Err(left_out) => track.scraped(Err(left_out.text.clone()), now),
             }
             let pod = track.pod(target.address());
             if pod.trouble.is_none() {
@@ -191,29 +192,35 @@ impl Rounds {
         let mut merge = Merge::default();
         let mut bots = Vec::with_capacity(asked.len());
         let mut windows = Vec::with_capacity(asked.len());
+        let mut news = News::default();
         for (at, (target, asked)) in asked.into_iter().enumerate() {
             if at % READ_AT_ONCE == READ_AT_ONCE - 1 {
                 yield_now().await;
             }
-            let read = asked.and_then(|json| match Report::read(&json) {
-                Ok(report) => Ok((json, report)),
-                Err(error) => Err(Miss {
-                    late: false,
-                    trouble: error.to_string(),
-                }),
-            });
+            let read = asked.and_then(|json| Ok((Report::read(&json)?, json)));
+            // All that are asked are known: nobody is forgotten within a round.
+            let Some(record) = self.bots.state(&target) else {
+                continue;
+            };
             match read {
-                Ok((json, report)) => {
+                Ok((report, json)) => {
+                    if record.absence.in_window(now) {
+                        news.back(target.address());
+                    }
+                    merge.add(&report, record.history.trend(&report.generator, now));
                     self.bots.answered(&target, now);
-                    let history = self.bots.state(&target);
-                    let trend = history.map(|history| history.trend(&report.generator, now));
-                    merge.add(&report, trend.unwrap_or_default());
                     bots.push(alive(&target, &report));
                     windows.push(json);
                 }
-                Err(miss) => bots.push(missing(&target, miss)),
+                Err(left_out) => {
+                    if record.absence.left_out(left_out.reason) {
+                        news.left_out(target.address(), &left_out.text);
+                    }
+                    bots.push(missing(&target, left_out));
+                }
             }
         }
+        news.tell();
         let left_out = bots.len() - windows.len();
         (merge.summary(left_out), bots, windows)
     }
@@ -264,14 +271,11 @@ async fn ask_all(
 fn body(asked: Result<client::Answer, client::Error>) -> Asked {
     match asked {
         Ok(answer) if answer.status == StatusCode::OK => Ok(answer.body),
-        Ok(answer) => Err(Miss {
-            late: false,
-            trouble: format!("answered with status {}", answer.status.as_u16()),
+        Ok(answer) => Err(LeftOut {
+            reason: Reason::Status,
+            text: format!("answered with status {}", answer.status.as_u16()),
         }),
-        Err(error) => Err(Miss {
-            late: matches!(error, client::Error::Late(_)),
-            trouble: error.to_string(),
-        }),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -289,14 +293,14 @@ fn alive(target: &Target, report: &Report) -> Bot {
     }
 }
 
-fn missing(target: &Target, miss: Miss) -> Bot {
+fn missing(target: &Target, left_out: LeftOut) -> Bot {
     Bot {
         address: target.address().to_owned(),
-        state: match miss.late {
-            true => BotState::Late,
-            false => BotState::Dead,
+        state: match left_out.reason {
+            Reason::Late => BotState::Late,
+            _ => BotState::Dead,
         },
-        trouble: Some(miss.trouble),
+        trouble: Some(left_out.text),
         target_rate: 0.0,
         achieved_rate: 0.0,
         restarts: 0,

@@ -8,6 +8,9 @@ import {
 /** Bots up to which each is shown without being asked for. */
 const FEW_BOTS = 8;
 
+/** Bots that are named with their reason while the table of all is closed. */
+const LEFT_OUT_NAMED = 10;
+
 // From which ratio of the largest to the smallest a column stands out.
 const UNEVEN = 1.5;
 const LOPSIDED = 3;
@@ -178,6 +181,20 @@ export function showBots(bots) {
   // Open by itself until somebody decides.
   if (!asked) details.open = bots.length <= FEW_BOTS;
   if (details.open) showEachBot(bots);
+  showLeftOut(details.open ? [] : bots.filter((bot) => bot.state !== "alive"));
+}
+
+/** Names who is left out of the figures, and why. */
+function showLeftOut(bots) {
+  const lines = bots.slice(0, LEFT_OUT_NAMED).map((bot) => `${bot.address} is ${bot.state}: ${bot.trouble}`);
+  const more = bots.length - lines.length;
+  if (more > 0) lines.push(`and ${count(more)} more`);
+  const list = byId("left-out");
+  list.hidden = lines.length === 0;
+  while (list.children.length > lines.length) list.lastElementChild.remove();
+  lines.forEach((line, n) => {
+    show(list.children[n] ?? list.appendChild(document.createElement("li")), line);
+  });
 }
 
 function showEachBot(bots) {
@@ -203,5 +220,5 @@ function rateCell(bot) {
 export function watchBots(again) {
   const details = byId("bots-details");
   details.querySelector("summary").addEventListener("click", () => { asked = true; });
-  details.addEventListener("toggle", () => { if (details.open) again(); });
+  details.addEventListener("toggle", again);
 }
