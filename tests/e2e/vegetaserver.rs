@@ -84,6 +84,28 @@ fn rate_is_within_two_percent_over_ten_seconds() {
     assert!(number(&window, "silent_seconds") < 1.0, "{window}");
 }
 
+/// Go leaves the loopback to itself, but not an address that only ends up there: without care the
+/// bot would measure the proxy.
+#[test]
+fn a_proxy_in_the_environment_changes_nothing() {
+    let target = helloworld();
+    let mut builder = Api::subcommand("vegetaserver")
+        .without_admin()
+        .arg(format!(
+            "--target-url=http://0.0.0.0:{}/",
+            target.addr().port()
+        ))
+        .args(["--attack-rate=200", "--window=1s", "--timeout=500ms"]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        builder = builder.env(name, &format!("http://{}", nobody()));
+    }
+    let mut bot = builder.start();
+    let window = wait_window(&mut bot, "answers", |window| {
+        number(window, "requests") > 0.0
+    });
+    assert_eq!(number(&window, "success"), 1.0, "{window}");
+}
+
 #[test]
 fn a_target_that_is_down_gives_a_window_of_errors() {
     let mut bot = bot(nobody())

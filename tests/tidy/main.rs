@@ -67,7 +67,8 @@ const LAYERS: &[(&str, Uses)] = &[
         ]),
     ),
     ("rig", Uses::All),
-    ("rig::guarded", Uses::Only(&[])),
+    ("rig::environment", Uses::Only(&[])),
+    ("rig::guarded", Uses::Only(&["rig::environment"])),
     ("rig::latency", Uses::Only(&[])),
     ("rig::window", Uses::Only(&["rig::latency"])),
     ("rig::board", Uses::Only(&["rig::window"])),
@@ -118,7 +119,12 @@ const EFFECTS: &[(&str, &[&str], &[&str], &str)] = &[
 ];
 
 /// Who may use `std::env`.
-const ENV: &[&str] = &["command::config", "command::main", "rig::local"];
+const ENV: &[&str] = &[
+    "command::config",
+    "command::main",
+    "rig::environment",
+    "rig::local",
+];
 
 const MAX_LINES: usize = 600;
 

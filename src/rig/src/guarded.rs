@@ -15,6 +15,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 
+use crate::environment;
+
 /// The hidden subcommand: `guarded-child PARENT -- PROGRAM ARGS…`.
 pub const SUBCOMMAND: &str = "guarded-child";
 
@@ -51,13 +53,15 @@ impl std::error::Error for Error {
     }
 }
 
-/// A command that runs `program` guarded; arguments that are added are the program's. It must be
-/// started on the main thread: the child is killed when the thread that started it ends.
+/// A command that runs `program` guarded and with a clean environment ([`environment`]); arguments
+/// that are added are the program's. It must be started on the main thread: the child is killed when
+/// the thread that started it ends.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     // Our own file, also when another one has taken its place meanwhile.
     let mut command = Command::new("/proc/self/exe");
     let parent = process::id().to_string();
     command.args([SUBCOMMAND, &parent, "--"]).arg(program);
+    environment::clean(&mut command);
     command
 }
 

@@ -19,6 +19,7 @@ pub mod aggregator;
 pub mod board;
 pub mod bot;
 pub mod client;
+mod environment;
 mod error;
 pub mod guarded;
 pub mod latency;

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{bot, helloworld, nobody, number, wait_window, window};
+use crate::support::api::Builder;
 use crate::support::{Api, PATIENCE, eventually};
 
 /// For vegeta to be back after a kill.
@@ -218,13 +219,8 @@ fn a_frozen_vegeta_ends_with_the_bot() {
 #[test]
 fn a_stream_that_ends_before_its_writer_is_no_harm() {
     let builder = bot(nobody());
-    let script = "#!/bin/sh\ncase $1 in\n-version) echo Version: 12 ;;\n\
-        encode) exec >&- ; exec sleep 60 ;;\n*) exec sleep 60 ;;\nesac\n";
-    let vegeta = builder.file("fake-vegeta", script);
-    fs::set_permissions(&vegeta, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let mut bot = builder
-        .arg(format!("--vegeta={}", vegeta.display()))
-        .start();
+    let vegeta = fake_vegeta(&builder, "exec sleep 60", "exec >&- ; exec sleep 60");
+    let mut bot = builder.arg(vegeta).start();
     wait_window(&mut bot, "it is tried again and again", |window| {
         number(window, "restarts") >= 3.0
     });
@@ -232,16 +228,47 @@ fn a_stream_that_ends_before_its_writer_is_no_harm() {
     reaps(&mut bot);
 }
 
+/// A stand-in for vegeta: answers `-version`, passes results on, and attacks by this script.
+fn fake_vegeta(builder: &Builder, attack: &str, encode: &str) -> String {
+    let script = format!(
+        "#!/bin/sh\ncase $1 in\n-version) echo Version: 12 ;;\nencode) {encode} ;;\n*) {attack} ;;\nesac\n"
+    );
+    let vegeta = builder.file("fake-vegeta", &script);
+    fs::set_permissions(&vegeta, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    format!("--vegeta={}", vegeta.display())
+}
+
+#[test]
+fn vegeta_gets_a_listed_environment() {
+    let builder = bot(nobody());
+    let vegeta = fake_vegeta(&builder, "env >&2; exit 3", "exec cat");
+    let mut builder = builder.arg(vegeta);
+    for name in [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "GODEBUG",
+        "GOGC",
+        "GOMAXPROCS",
+        "GOMEMLIMIT",
+        "RES_OPTIONS",
+        "BODY",
+    ] {
+        builder = builder.env(name, "leaked");
+    }
+    let mut bot = builder.env("SSL_CERT_FILE", "/passed/on").start();
+    let line = bot.wait_log("SSL_CERT_FILE=/passed/on", PATIENCE);
+    assert!(line.contains("PATH="), "{line}");
+    assert!(!line.contains("leaked"), "{line}");
+    bot.term();
+}
+
 #[test]
 fn last_words_of_a_vegeta_that_does_not_run_are_logged() {
     let builder = bot(nobody());
-    let script = "#!/bin/sh\ncase $1 in\n-version) echo Version: 12 ;;\n\
-        encode) exec cat ;;\n*) echo out of luck >&2; exit 3 ;;\nesac\n";
-    let vegeta = builder.file("fake-vegeta", script);
-    fs::set_permissions(&vegeta, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let mut bot = builder
-        .arg(format!("--vegeta={}", vegeta.display()))
-        .start();
+    let vegeta = fake_vegeta(&builder, "echo out of luck >&2; exit 3", "exec cat");
+    let mut bot = builder.arg(vegeta).start();
     wait_window(&mut bot, "it is tried again and again", |window| {
         number(window, "restarts") >= 3.0
     });

@@ -3,7 +3,7 @@
 //! Invariants: the two live and die together; both are reaped before the next pair starts, and
 //! before we end by ourselves; neither outlives us, however we end (see [`guarded`]). The target
 //! goes in by an open file without a name, so that nothing is left behind on disk and no secret
-//! stands in a command line.
+//! stands in a command line. Nothing but the target says where load goes: the environment is clean.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -21,8 +21,7 @@ use tokio::time::timeout;
 
 use super::reader;
 use super::recorder::Recorder;
-use crate::Error;
-use crate::guarded;
+use crate::{Error, environment, guarded};
 
 /// For `vegeta -version`: milliseconds on an idle machine.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,9 +34,6 @@ const REAP_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The last output on standard error that is kept, in bytes.
 const TAIL_MAX: usize = 2 * 1024;
-
-/// Our variables that may hold secrets, which are none of vegeta's business.
-const HIDDEN_VARIABLES: [&str; 3] = ["TARGET_URL", "HEADER", "BODY"];
 
 /// What is to be started.
 #[derive(Debug)]
@@ -70,11 +66,10 @@ struct Half {
 /// # Errors
 /// It is missing, or something else; the text says how to install it.
 pub(super) async fn version(vegeta: &Path) -> Result<String, Error> {
-    let output = Command::new(vegeta)
-        .arg("-version")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let mut command = Command::new(vegeta);
+    environment::clean(command.as_std_mut());
+    command.arg("-version").stdin(Stdio::null());
+    let output = command.kill_on_drop(true).output();
     let missing = |why: &dyn std::fmt::Display| {
         Error::Missing(format!(
             "can't run {}: {why}; install vegeta with `make setup`, `go install \
@@ -172,9 +167,6 @@ impl Half {
     ) -> io::Result<Half> {
         let mut command = guarded::command(vegeta);
         prepare(&mut command);
-        for variable in HIDDEN_VARIABLES {
-            command.env_remove(variable);
-        }
         let mut command = Command::from(command);
         command.stderr(Stdio::piped()).kill_on_drop(true);
         // The terminal's Ctrl-C is for us.

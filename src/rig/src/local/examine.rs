@@ -1,6 +1,5 @@
 //! What `redis-api check` says of the rig whose API did not become ready.
 
-use std::env;
 use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,17 +7,13 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::launcher::KEPT_VARIABLES;
-
 /// The check ends by itself before that.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs `check` of our own binary, which is what `command` starts, with the arguments that `serve`
 /// got; `None` if it says nothing. Its report is all that matters: that something fails is known.
 pub(super) async fn report(mut command: Command, serve: &[OsString]) -> Option<String> {
-    command.arg("check").args(serve.get(1..)?).env_clear();
-    let kept = KEPT_VARIABLES.iter();
-    command.envs(kept.filter_map(|name| Some((name, env::var_os(name)?))));
+    command.arg("check").args(serve.get(1..)?);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true);
     let output = timeout(CHECK_TIMEOUT, command.output()).await.ok()?.ok()?;

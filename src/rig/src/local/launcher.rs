@@ -1,9 +1,9 @@
 //! How one child is started, so that it can't outlive us.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::Duration;
@@ -12,11 +12,7 @@ use tokio::process::Command;
 
 use super::probe::Probe;
 use super::{Error, guard};
-use crate::guarded;
-
-/// Variables that a child gets from our environment. All others stay away: nearly every flag of
-/// `serve` has one, and the rig must be the same everywhere.
-pub(super) const KEPT_VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TERM", "RUST_BACKTRACE"];
+use crate::{environment, guarded};
 
 /// What becomes of the lines that a child prints. The last ones are kept for errors in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,19 +46,19 @@ pub struct Spec {
 /// How children are started so that none outlives us.
 #[derive(Debug)]
 pub(super) struct Launcher {
-    /// Our own binary, for its hidden subcommands; `None` in tests, whose binary has none.
-    pub program: Option<PathBuf>,
-    /// Waits for our end; see [`guard`].
+    /// Waits for our end; see [`guard`]. `None` in tests, whose binary has no hidden subcommands:
+    /// then children are not guarded either.
     janitor: Option<process::Child>,
 }
 
 impl Launcher {
     /// Starts the janitor of `folder`.
-    pub fn start(program: PathBuf, folder: &Path) -> Result<Launcher, Error> {
-        use std::os::unix::process::CommandExt;
+    pub fn start(program: &Path, folder: &Path) -> Result<Launcher, Error> {
         let marker = folder.join(guard::MARKER);
         File::create(&marker).map_err(Error::io(format!("write {}", marker.display())))?;
-        let janitor = process::Command::new(&program)
+        let mut command = process::Command::new(program);
+        environment::clean(&mut command);
+        let janitor = command
             .arg(guard::JANITOR)
             .arg(folder)
             .current_dir("/")
@@ -74,7 +70,6 @@ impl Launcher {
             .spawn()
             .map_err(Error::io("start the janitor"))?;
         Ok(Launcher {
-            program: Some(program),
             janitor: Some(janitor),
         })
     }
@@ -82,32 +77,17 @@ impl Launcher {
     /// Children that are started as they are, and may outlive us.
     #[cfg(test)]
     pub fn unguarded() -> Launcher {
-        Launcher {
-            program: None,
-            janitor: None,
-        }
+        Launcher { janitor: None }
     }
 
     pub fn command(&self, spec: &Spec) -> Command {
-        let mut command = match &self.program {
-            Some(program) => {
-                let mut command = Command::new(program);
-                command
-                    .arg(guarded::SUBCOMMAND)
-                    .arg(process::id().to_string())
-                    .arg("--");
-                command.arg(&spec.program);
-                command
-            }
+        let mut command = match self.janitor {
+            Some(_) => Command::from(guarded::command(&spec.program)),
             None => Command::new(&spec.program),
         };
+        environment::clean(command.as_std_mut());
         command.args(&spec.args).current_dir(&spec.folder);
-        command.env_clear().env("TMPDIR", &spec.folder);
-        for name in KEPT_VARIABLES {
-            if let Some(value) = env::var_os(name) {
-                command.env(name, value);
-            }
-        }
+        command.env("TMPDIR", &spec.folder);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -82,7 +82,7 @@ impl Rig {
             .prefix("redis-api-local-")
             .tempdir()
             .map_err(Error::io("make a data folder where TMPDIR says"))?;
-        let launcher = Launcher::start(program.clone(), folder.path())?;
+        let launcher = Launcher::start(&program, folder.path())?;
         let parts = Parts::create(options, folder.path(), program, server)?;
         let waiting = parts.all(options.rate)?.into();
         Ok(Rig {
