@@ -69,10 +69,15 @@ const LAYERS: &[(&str, Uses)] = &[
     ("rig", Uses::All),
     ("rig::environment", Uses::Only(&[])),
     ("rig::guarded", Uses::Only(&["rig::environment"])),
+    ("rig::figures", Uses::Only(&[])),
+    ("rig::rate", Uses::Only(&[])),
     ("rig::latency", Uses::Only(&[])),
     ("rig::window", Uses::Only(&["rig::latency"])),
     ("rig::board", Uses::Only(&["rig::window"])),
-    ("rig::pages", Uses::Only(&["rig::board", "rig::window"])),
+    (
+        "rig::pages",
+        Uses::Only(&["rig::board", "rig::figures", "rig::window"]),
+    ),
 ];
 
 #[derive(Clone, Copy)]

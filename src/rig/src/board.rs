@@ -10,13 +10,6 @@ use super::window::Window;
 /// Points kept: five minutes, one a second.
 pub const HISTORY: usize = 300;
 
-/// A share of the target below which the generator itself was the limit; what was sent, but not in
-/// its second, counts as not sent.
-pub const GENERATOR_SHARE: f64 = 0.98;
-
-/// A share of the target above which the generator made up for what it had not sent in time.
-pub const GENERATOR_EXCESS: f64 = 1.02;
-
 /// Everything, as of one second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Board {

@@ -13,7 +13,9 @@
 use std::time::{Duration, Instant};
 
 use super::report::Report;
-use crate::board::{GENERATOR_EXCESS, GENERATOR_SHARE, Summary};
+use crate::board::Summary;
+use crate::figures::grouped;
+use crate::rate::{RateFault, SHARE_MIN};
 use crate::window::{Generator, Tally, Window};
 
 /// From so many seconds on, a window tells whether a bot keeps its rate. Before, its first second,
@@ -166,39 +168,25 @@ impl Merge {
 
     /// What is wrong with the rate, if anything.
     fn rate_limit(&self) -> Option<String> {
-        let Merge {
-            target,
-            achieved,
-            behind,
-            ..
-        } = *self;
-        // Few requests are soon some percent too many: the rate must be above by one a second at least.
-        let is_over = achieved > (GENERATOR_EXCESS * target).max(target + 1.0);
-        if achieved < GENERATOR_SHARE * target {
-            return Some(format!(
-                "{} of {} requests a second were sent: less than {} %",
-                thousands(achieved),
-                thousands(target),
-                GENERATOR_SHARE * 100.0
-            ));
-        }
-        if is_over {
-            return Some(format!(
-                "{} of {} requests a second were sent: the generator made up for a time in which it \
-                 stood still, and latencies leave out how late that was",
-                thousands(achieved),
-                thousands(target),
-            ));
-        }
-        // The hole and what was made up for it are both in the window: it only looks even.
-        (behind > (1.0 - GENERATOR_SHARE) * target).then(|| {
-            format!(
-                "{} of {} requests a second were sent late: the generator stood still and made up \
-                 for it, and latencies leave out how late they were",
-                thousands(behind),
-                thousands(target),
-            )
-        })
+        let shown = |rate| grouped(rate, 0);
+        let (target, achieved) = (shown(self.target), shown(self.achieved));
+        Some(
+            match RateFault::of(self.target, self.achieved, self.behind)? {
+                RateFault::Short => format!(
+                    "{achieved} of {target} requests a second were sent: less than {} %",
+                    SHARE_MIN * 100.0
+                ),
+                RateFault::Excess => format!(
+                    "{achieved} of {target} requests a second were sent: the generator made up for a \
+                 time in which it stood still, and latencies leave out how late that was",
+                ),
+                RateFault::Late => format!(
+                    "{} of {target} requests a second were sent late: the generator stood still and \
+                 made up for it, and latencies leave out how late they were",
+                    shown(self.behind),
+                ),
+            },
+        )
     }
 }
 
@@ -207,19 +195,6 @@ fn ns_between(from_ms: u64, to_ms: u64) -> i64 {
     let ms = i128::from(to_ms) - i128::from(from_ms);
     // Two that are centuries apart are no clocks.
     (ms * 1_000_000).try_into().unwrap_or(0)
-}
-
-/// A rate without its fraction: `12,345`.
-fn thousands(rate: f64) -> String {
-    let digits = format!("{rate:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -386,18 +361,5 @@ mod tests {
         assert!(!restarted(11, 8));
         // A new bot counts from 0.
         assert!(!restarted(12, 0));
-    }
-
-    #[test]
-    fn rates_are_shown_in_groups_of_three() {
-        for (rate, expected) in [
-            (0.0, "0"),
-            (999.4, "999"),
-            (1_000.0, "1,000"),
-            (800_000.0, "800,000"),
-            (12_345_678.0, "12,345,678"),
-        ] {
-            assert_eq!(thousands(rate), expected);
-        }
     }
 }

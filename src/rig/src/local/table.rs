@@ -1,5 +1,7 @@
 //! What the rig does, as text: a table for a terminal, and lines for all else. Pure.
 
+use crate::figures::{grouped, percent};
+
 /// All that is shown of one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
@@ -167,32 +169,8 @@ fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// A share in percent, to two decimals. Never rounded up to 100: one error in a million is one.
-fn percent(share: f64) -> f64 {
-    // 0.57 is a little less than that as a double, and is 57 % all the same.
-    (share * 1e4 + 1e-6).floor() / 1e2
-}
-
 fn shown<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), format)
-}
-
-/// A number with commas between thousands.
-fn grouped(number: f64, decimals: usize) -> String {
-    let text = format!("{number:.decimals$}");
-    let (whole, rest) = match text.find('.') {
-        Some(at) => text.split_at(at),
-        None => (text.as_str(), ""),
-    };
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        let is_third = (whole.len() - index).is_multiple_of(3);
-        if is_third && index > 0 && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped + rest
 }
 
 /// The cells in columns: the first to the left, the others, which are numbers, to the right.
@@ -327,31 +305,5 @@ mod tests {
             ..off
         };
         assert_eq!(load_line(&unknown), r#"load state="no \"bot\"""#);
-    }
-
-    #[test]
-    fn shares_are_rounded_down() {
-        let check = |share: f64, expected: &str| {
-            assert_eq!(format!("{:.2}", percent(share)), expected);
-        };
-        check(0.0, "0.00");
-        check(0.57, "57.00");
-        check(0.5799, "57.99");
-        check(0.999_999, "99.99");
-        check(1.0 - 1e-9, "99.99");
-        check(1.0, "100.00");
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        let check = |number, decimals, expected: &str| {
-            assert_eq!(grouped(number, decimals), expected);
-        };
-        check(0.0, 0, "0");
-        check(999.0, 0, "999");
-        check(1_000.0, 0, "1,000");
-        check(1_234_567.891, 2, "1,234,567.89");
-        check(-1_000.0, 0, "-1,000");
-        check(-100.0, 1, "-100.0");
     }
 }

@@ -16,8 +16,9 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, ShapeStyle, TextStyle};
 
-use super::knee::{Knee, Thousands};
+use super::knee::Knee;
 use super::step::Step;
+use crate::figures;
 
 /// In pixels. It scales, but labels are made for a page of this width.
 const SIZE: (u32, u32) = (960, 1_020);
@@ -262,7 +263,7 @@ impl<'a> Scene<'a> {
                 (HPos::Left, 8)
             };
             let style = text(15, INK).pos(Pos::new(side, VPos::Top));
-            let words = Text::new(format!("knee: {}/s", Thousands(rate)), (gap, 6), style);
+            let words = Text::new(format!("knee: {}/s", figures::rate(rate)), (gap, 6), style);
             chart.draw_series([EmptyElement::at((rate, y.end)) + words])?;
         }
         Ok(())
@@ -316,7 +317,7 @@ where
         .axis_desc_style(text(14, INK))
         .x_desc("target rate (requests/s)")
         .y_desc(y_name)
-        .x_label_formatter(&|rate| Thousands(*rate).to_string())
+        .x_label_formatter(&|rate| figures::rate(*rate))
         .y_label_formatter(&y_label)
         .y_labels(6)
         .draw()?;
@@ -340,9 +341,9 @@ where
 /// `500 µs`, `1 ms`, `10 s`.
 fn micros(us: &f64) -> String {
     match *us {
-        us if us >= 0.999e6 => format!("{} s", trimmed(us / 1e6)),
-        us if us >= 0.999e3 => format!("{} ms", trimmed(us / 1e3)),
-        us => format!("{} µs", trimmed(us)),
+        us if us >= 0.999e6 => format!("{} s", figures::trimmed(us / 1e6, 2)),
+        us if us >= 0.999e3 => format!("{} ms", figures::trimmed(us / 1e3, 2)),
+        us => format!("{} µs", figures::trimmed(us, 2)),
     }
 }
 
@@ -350,18 +351,12 @@ fn micros(us: &f64) -> String {
 fn percent(share: &f64) -> String {
     match *share > 100.0 + 1e-9 {
         true => String::new(),
-        false => format!("{} %", trimmed(*share)),
+        false => format!("{} %", figures::trimmed(*share, 2)),
     }
 }
 
 fn plain(value: &f64) -> String {
-    trimmed(*value)
-}
-
-/// At most two decimals, and no zeros at their end.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    figures::trimmed(*value, 2)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The knee is the last rate before the first step that is bad. A step is bad when
 //! - its p99 exceeds [`P99_FACTOR`] times the p99 at the lowest rates (and [`P99_FLOOR_US`]), or
 //! - fewer than [`SUCCESS_MIN`] of its answers are good, or
-//! - less than [`GENERATOR_SHARE`] of its target was sent.
+//! - too little of its target was sent ([`RateFault::Short`]).
 //!
 //! The lowest rates are the lowest quarter of the steps, rounded up; their p99 is the median, so
 //! that one noisy step counts for little.
@@ -11,7 +11,8 @@
 use std::fmt;
 
 use super::step::Step;
-use crate::board::GENERATOR_SHARE;
+use crate::figures::{percent, rate};
+use crate::rate::RateFault;
 
 /// By queueing theory the latency of a server doubles at half its capacity and is five times as
 /// high at 80 %: beyond that a little more load makes it much higher.
@@ -83,7 +84,7 @@ impl Why {
     fn of(step: &Step, limit_us: f64) -> Option<Why> {
         let achieved_rate = step.achieved_rate;
         // What was not sent was not measured: the other figures of such a step count for nothing.
-        if achieved_rate < GENERATOR_SHARE * step.target_rate {
+        if RateFault::of(step.target_rate, achieved_rate, 0.0) == Some(RateFault::Short) {
             return Some(match step.workers_capped {
                 true => Why::WorkersCapped { achieved_rate },
                 false => Why::Generator { achieved_rate },
@@ -114,16 +115,18 @@ impl fmt::Display for Knee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Knee::NotReached { up_to: None } => f.write_str("no knee: nothing was measured"),
-            Knee::NotReached { up_to: Some(rate) } => {
-                write!(f, "no knee up to {}/s", Thousands(*rate))
+            Knee::NotReached {
+                up_to: Some(highest),
+            } => {
+                write!(f, "no knee up to {}/s", rate(*highest))
             }
             Knee::At {
-                at: Some(rate),
+                at: Some(at),
                 beyond,
                 why,
             } => {
-                let (rate, beyond) = (Thousands(*rate), Thousands(*beyond));
-                write!(f, "knee at {rate}/s: at {beyond}/s {why}")
+                let (at, beyond) = (rate(*at), rate(*beyond));
+                write!(f, "knee at {at}/s: at {beyond}/s {why}")
             }
             Knee::At {
                 at: None,
@@ -132,7 +135,7 @@ impl fmt::Display for Knee {
             } => write!(
                 f,
                 "knee below {0}/s, the lowest rate: at {0}/s {why}",
-                Thousands(*beyond)
+                rate(*beyond)
             ),
         }
     }
@@ -144,12 +147,12 @@ impl fmt::Display for Why {
             Why::WorkersCapped { achieved_rate } => write!(
                 f,
                 "all workers of the generator waited for the API, only {}/s were sent",
-                Thousands(*achieved_rate)
+                rate(*achieved_rate)
             ),
             Why::Generator { achieved_rate } => write!(
                 f,
                 "the generator, not the API, was the limit: only {}/s were sent",
-                Thousands(*achieved_rate)
+                rate(*achieved_rate)
             ),
             Why::Success { success } => {
                 let percent = percent(*success);
@@ -168,36 +171,6 @@ impl fmt::Display for Why {
                 }
             }
         }
-    }
-}
-
-/// A share in percent, rounded down to two decimals: one bad answer of a million must not read as
-/// none.
-pub(super) fn percent(share: f64) -> f64 {
-    // 0.57 is a little less than that as a double, and is 57 % all the same.
-    (share * 1e4 + 1e-6).floor() / 1e2
-}
-
-/// A rate as people read it: `12,000`, `0.5`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Thousands(pub f64);
-
-impl fmt::Display for Thousands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = (self.0 * 10.0).round() / 10.0;
-        let text = match tenths.fract() == 0.0 || tenths >= 100.0 {
-            true => format!("{tenths:.0}"),
-            false => format!("{tenths:.1}"),
-        };
-        let whole = text.split('.').next().unwrap_or_default().len();
-        let mut grouped = String::new();
-        for (at, digit) in text.chars().enumerate() {
-            if at > 0 && at < whole && (whole - at) % 3 == 0 {
-                grouped.push(',');
-            }
-            grouped.push(digit);
-        }
-        f.pad(&grouped)
     }
 }
 
@@ -220,14 +193,6 @@ mod tests {
         let rates = (1..).map(|n| f64::from(n) * 1_000.0);
         let steps = rates.zip(p99s_ms).map(|(rate, ms)| step(rate, ms * 1e3));
         Knee::find(&steps.collect::<Vec<_>>()).to_string()
-    }
-
-    #[test]
-    fn shares_are_rounded_down() {
-        let check = |share, expected| assert_eq!(percent(share), expected);
-        check(0.57, 57.0);
-        check(0.999_999, 99.99);
-        check(1.0, 100.0);
     }
 
     #[test]
@@ -306,17 +271,5 @@ mod tests {
             Knee::find(&[step(50.0, 1e3), step(100.0, 1e6)]).rate(),
             Some(50.0)
         );
-    }
-
-    #[test]
-    fn rates_as_people_read_them() {
-        let check = |rate: f64, expected: &str| assert_eq!(Thousands(rate).to_string(), expected);
-        check(0.5, "0.5");
-        check(50.0, "50");
-        check(99.97, "100");
-        check(999.4, "999");
-        check(1_000.0, "1,000");
-        check(123_456.0, "123,456");
-        check(1_234_567.0, "1,234,567");
     }
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::chart::{self, About};
-use super::knee::{Knee, Thousands, percent};
+use super::knee::Knee;
 use super::step::{self, Step};
+use crate::figures::{percent, rate};
 
 /// The files, and the steps in them.
 pub(super) struct Output {
@@ -102,8 +103,8 @@ impl fmt::Display for Row<'_> {
         write!(
             f,
             "{:>10}{:>10}{:>8.2}%",
-            Thousands(step.target_rate),
-            Thousands(step.achieved_rate),
+            rate(step.target_rate),
+            rate(step.achieved_rate),
             percent(step.success),
         )?;
         for us in [step.p50_us, step.p99_us, step.p999_us, step.max_us] {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::board::{GENERATOR_EXCESS, GENERATOR_SHARE};
+use crate::rate::RateFault;
 use crate::window::Window;
 
 /// A row of `ramp.csv`; the names of its members are the columns. Empty: not known.
@@ -71,11 +71,8 @@ impl Step {
             .iter()
             .map(|(kind, count)| format!("{count} x {kind}"))
             .collect();
-        let target = generator.target_rate;
-        let is_short = generator.achieved_rate < GENERATOR_SHARE * target;
-        // It stood still before the window, or in it, and made up for that.
-        let is_uneven = generator.achieved_rate > (GENERATOR_EXCESS * target).max(target + 1.0)
-            || generator.behind_rate > (1.0 - GENERATOR_SHARE) * target;
+        let (target, achieved) = (generator.target_rate, generator.achieved_rate);
+        let fault = RateFault::of(target, achieved, generator.behind_rate);
         Step {
             target_rate: generator.target_rate,
             achieved_rate: rounded(generator.achieved_rate, 1),
@@ -89,7 +86,7 @@ impl Step {
             replica_cpu_us_per_request: replica.and_then(Cpu::us_per_request),
             api_millicores: api.and_then(Cpu::millicores),
             replica_millicores: replica.and_then(Cpu::millicores),
-            generator_limited: is_short || is_uneven || generator.workers_capped,
+            generator_limited: fault.is_some() || generator.workers_capped,
             workers_capped: generator.workers_capped,
             requests: window.requests,
             errors: kinds.iter().map(|(_, count)| count).sum(),

@@ -5,8 +5,13 @@ use std::ops::{Range, RangeInclusive};
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
+use crate::figures::trimmed;
+
 /// The exponents of ten that are dealt with: those of an `f64`, with room for sums.
 const EXPONENTS: RangeInclusive<i32> = -300..=300;
+
+/// As many as a round number on an axis may need.
+const DECIMALS: usize = 6;
 
 /// How far an axis from zero reaches beyond its last tick.
 const HEADROOM: f64 = 1.05;
@@ -168,7 +173,7 @@ pub(super) fn rate_label(per_second: f64) -> String {
         value if value >= 1e3 => (value / 1e3, "k"),
         value => (value, ""),
     };
-    format!("{}{unit}/s", plain(value))
+    format!("{}{unit}/s", trimmed(value, DECIMALS))
 }
 
 /// A time: `100 µs`, `1 ms`, `10 s`.
@@ -179,25 +184,15 @@ pub(super) fn time_label(ns: f64) -> String {
         ns if ns >= 1e3 => (ns / 1e3, "µs"),
         ns => (ns, "ns"),
     };
-    format!("{} {unit}", plain(value))
+    format!("{} {unit}", trimmed(value, DECIMALS))
 }
 
 /// A number without a unit, short whatever its size.
 pub(super) fn number_label(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        size if (1e-4..1e7).contains(&size) => plain(value),
+        size if (1e-4..1e7).contains(&size) => trimmed(value, DECIMALS),
         _ => format!("{value:.2e}"),
-    }
-}
-
-/// As few decimals as a round number needs.
-fn plain(value: f64) -> String {
-    let text = format!("{value:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    match text {
-        "-0" => "0".to_owned(),
-        text => text.to_owned(),
     }
 }
 
