@@ -44,7 +44,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "no histogram (HdrHistogram V2, deflated, base64): {}",
+            "the histogram can't be decoded (HdrHistogram V2, deflated, base64): {}",
             self.0
         )
     }

@@ -37,10 +37,13 @@ pub fn read(path: &Path) -> Result<Box<[u8]>, Trouble> {
 /// Why a file gives no token.
 #[derive(Debug)]
 pub enum Trouble {
+    /// It can't be opened or read.
     Io(io::Error),
     /// A folder, a pipe.
     NotAFile,
+    /// There is nothing in it.
     Empty,
+    /// It holds more than a token may have.
     TooLong,
     /// No header can carry it.
     Unsendable,
@@ -56,7 +59,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Io(error) => write!(f, "can't be read: {error}"),
-            Trouble::NotAFile => f.write_str("is no regular file"),
+            Trouble::NotAFile => f.write_str("is not a regular file"),
             Trouble::Empty => f.write_str("is empty; put the token there"),
             Trouble::TooLong => write!(f, "holds more than {MAX_TOKEN} bytes"),
             Trouble::Unsendable => f.write_str(
@@ -115,7 +118,7 @@ mod tests {
         let check = |trouble: Trouble, expected| assert_eq!(trouble.to_string(), expected);
         let missing = io::Error::other("gone");
         check(Trouble::from(missing), "can't be read: gone");
-        check(Trouble::NotAFile, "is no regular file");
+        check(Trouble::NotAFile, "is not a regular file");
         check(Trouble::Empty, "is empty; put the token there");
         check(Trouble::TooLong, "holds more than 4096 bytes");
         check(

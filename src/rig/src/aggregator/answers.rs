@@ -120,7 +120,7 @@ fn json(value: &impl Serialize) -> Response<Body> {
 fn not_yet() -> Response<Body> {
     let mut response = error(
         StatusCode::SERVICE_UNAVAILABLE,
-        "No window yet: just started",
+        "No window yet: the aggregator has just started; retry in a second",
     );
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

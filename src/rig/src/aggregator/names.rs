@@ -195,9 +195,9 @@ fn next(
 ) -> Answer {
     match looked_up {
         Ok(ips) => Answer {
-            trouble: ips
-                .is_empty()
-                .then(|| format!("{name} has no address: is the name right, does anything run?")),
+            trouble: ips.is_empty().then(|| {
+                format!("{name} has no address; check the name, and that something runs behind it")
+            }),
             addresses: ips
                 .into_iter()
                 .map(|ip| SocketAddr::new(ip, name.port))

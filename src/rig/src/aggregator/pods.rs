@@ -176,7 +176,7 @@ fn increase(before: f64, now: f64) -> f64 {
 /// # Errors
 /// It is no text of a pod's.
 fn read(text: &[u8]) -> Result<Scrape, String> {
-    let text = std::str::from_utf8(text).map_err(|_| "/metrics is no UTF-8".to_owned())?;
+    let text = std::str::from_utf8(text).map_err(|_| "/metrics is not valid UTF-8".to_owned())?;
     let mut scrape = Scrape {
         // A server without a replica has none that may not answer.
         usable: true,
@@ -187,7 +187,7 @@ fn read(text: &[u8]) -> Result<Scrape, String> {
     for sample in samples(text) {
         let sample = sample.map_err(|line| {
             let start: String = line.chars().take(60).collect();
-            format!("/metrics has a line that is no sample: {start:?}")
+            format!("/metrics has a line that is not a sample: {start:?}")
         })?;
         is_ours |= sample.name.starts_with(OURS);
         let known = take(&mut scrape, &mut cpu, sample);
@@ -348,7 +348,7 @@ mod tests {
             assert_eq!((pod.requests_per_second, pod.usable), (0.0, false));
         }
         check(Err("connection refused"), "connection refused");
-        check(Ok("Hello World!"), "no sample: \"Hello World!\"");
+        check(Ok("Hello World!"), "not a sample: \"Hello World!\"");
         check(Ok("a 1\n"), "is this a pod of the API?");
         check(
             Ok("process_cpu_seconds_total 1\n"),

@@ -40,7 +40,7 @@ pub struct Report {
 pub enum ReportError {
     /// Not the JSON of a window.
     Json(serde_json::Error),
-    /// Its histogram is none.
+    /// Its histogram can't be decoded.
     Histogram(DecodeError),
     /// Its parts contradict each other, or can't be; says what.
     Contradictory(String),
@@ -284,7 +284,7 @@ mod tests {
         }
         check("requests", json!(3), "3 requests, and 2 in its histogram");
         check("requests", json!(-1), "not a window");
-        check("histogram", json!("AAAA"), "no histogram");
+        check("histogram", json!("AAAA"), "histogram can't be decoded");
         check(
             "status_codes",
             json!({"200": 3}),

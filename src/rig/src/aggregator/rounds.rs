@@ -119,7 +119,7 @@ impl Rounds {
         if self.pods.refused() > 0 {
             let refused = self.pods.refused();
             troubles.push(format!(
-                "{refused} pods of the API are not looked at: {PODS_MAX} are"
+                "{refused} pods of the API are ignored: one aggregator watches at most {PODS_MAX}"
             ));
         }
 
@@ -151,7 +151,7 @@ impl Rounds {
         let refused = self.bots.refused();
         if refused > 0 {
             let text =
-                format!("{refused} bots are left out altogether: one aggregator takes {BOTS_MAX}");
+                format!("{refused} bots are ignored: one aggregator takes at most {BOTS_MAX}");
             if self.refused == 0 {
                 tracing::warn!("{text}");
             }

@@ -84,7 +84,9 @@ pub(super) async fn version(vegeta: &Path) -> Result<String, Error> {
         .map_err(|error| missing(&error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() || !text.contains("Version:") {
-        return Err(missing(&"it is no vegeta: it does not tell its version"));
+        return Err(missing(
+            &"it does not seem to be vegeta: it prints no version",
+        ));
     }
     // One that was built from source knows none, but names its Go.
     let lines = text.lines().map(|line| line.split_whitespace().collect());

@@ -244,7 +244,7 @@ async fn died(exits: &mut JoinSet<Exit>, failures: &mut VecDeque<Exit>) -> Optio
         }
         Some(Err(error)) => Some(Error::io("wait for a child")(error.into())),
         None => Some(Error::io("wait for a child")(io::Error::other(
-            "there is none",
+            "no child is running",
         ))),
     }
 }

@@ -101,7 +101,7 @@ impl Meter {
                 Load::Unknown("no request is answered".into())
             }
             Ok(summary) => Load::Known(totals(summary)),
-            Err(error) => Load::Unknown(format!("the aggregator's summary is none: {error}")),
+            Err(error) => Load::Unknown(format!("the aggregator's summary can't be read: {error}")),
         }
     }
 

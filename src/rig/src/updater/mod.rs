@@ -94,7 +94,7 @@ pub fn run(options: Options) -> Result<(), Error> {
 
 /// Posts one value after the other, for ever.
 async fn update(mut poster: Poster, every: Duration, counts: &Counts) {
-    tracing::info!("posts to {} every {every:?}", poster.api);
+    tracing::info!("posting to {} every {every:?}", poster.api);
     let mut random = fastrand::Rng::new();
     let mut walk = start(&poster, &mut random).await;
     let mut failures: u32 = 0;

@@ -56,7 +56,9 @@ impl TokenFile {
             Ok(Err(_)) => self.reading = None,
             Err(_) => {
                 let path = self.path.display();
-                tracing::warn!("token file {path}: is not read in time; the last good token stays");
+                tracing::warn!(
+                    "token file {path} was not read within {READ_TIMEOUT:?}; the last good token stays"
+                );
             }
         }
         self.good.clone()
@@ -67,7 +69,7 @@ impl TokenFile {
         match outcome {
             Ok(header) => {
                 if header != self.good {
-                    tracing::info!("token file {path}: has a new token, now in use");
+                    tracing::info!("token file {path}: new token loaded");
                 }
                 self.is_bad = false;
                 self.good = header;
