@@ -24,6 +24,16 @@ fn open() -> (TcpListener, Probe) {
     (listener, Probe::Accepts(addr))
 }
 
+fn children() -> Children {
+    Children::new(Launcher::unguarded(), Screen::new())
+}
+
+/// The error of a child that does not become ready.
+async fn refusal(children: &mut Children, script: &str) -> String {
+    let started = children.start(shell(script, closed())).await;
+    started.expect_err("it is not ready").to_string()
+}
+
 /// Port 1 is the historic tcpmux: nothing listens there.
 fn closed() -> Probe {
     Probe::Accepts(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))
@@ -31,11 +41,8 @@ fn closed() -> Probe {
 
 #[tokio::test]
 async fn child_that_ends_is_named_with_its_last_words() {
-    let mut children = Children::new(Launcher::unguarded(), Screen::new());
-    let error = children
-        .start(shell("echo first; echo last >&2; exit 3", closed()))
-        .await;
-    let text = error.expect_err("it ended").to_string();
+    let mut children = children();
+    let text = refusal(&mut children, "echo first; echo last >&2; exit 3").await;
     assert!(
         text.starts_with("shell ended by itself (exit status 3); mend it\n"),
         "{text}"
@@ -48,11 +55,8 @@ async fn child_that_ends_is_named_with_its_last_words() {
 
 #[tokio::test]
 async fn child_that_is_not_ready_is_named() {
-    let mut children = Children::new(Launcher::unguarded(), Screen::new());
-    let error = children
-        .start(shell("echo words; exec sleep 60", closed()))
-        .await;
-    let text = error.expect_err("nothing listens").to_string();
+    let mut children = children();
+    let text = refusal(&mut children, "echo words; exec sleep 60").await;
     assert!(
         text.starts_with("shell was not ready within 300ms: no connection"),
         "{text}"
@@ -65,7 +69,7 @@ async fn child_that_is_not_ready_is_named() {
 #[tokio::test]
 async fn first_failure_is_reported_and_the_rest_stops() {
     let (_listener, probe) = open();
-    let mut children = Children::new(Launcher::unguarded(), Screen::new());
+    let mut children = children();
     children
         .start(shell("exec sleep 60", probe))
         .await
@@ -87,7 +91,7 @@ async fn first_failure_is_reported_and_the_rest_stops() {
 #[tokio::test]
 async fn stubborn_child_is_killed_in_time() {
     let (_listener, probe) = open();
-    let mut children = Children::new(Launcher::unguarded(), Screen::new());
+    let mut children = children();
     // SIGSTOP: SIGTERM waits for ever. The first child is not reached before the deadline.
     children
         .start(shell("exec sleep 60", probe))
@@ -107,7 +111,7 @@ async fn stubborn_child_is_killed_in_time() {
 #[tokio::test]
 async fn ended_child_is_no_failure_and_another_ones_end_is_kept() {
     let (_listener, probe) = open();
-    let mut children = Children::new(Launcher::unguarded(), Screen::new());
+    let mut children = children();
     let named = |name: &str| Spec {
         name: name.into(),
         ..shell("exec sleep 60", probe)

@@ -4,6 +4,14 @@ use super::*;
 use crate::pages::appearance::{Size, Theme};
 use crate::pages::fixture;
 
+const CHARTS: [Chart; 5] = [
+    Chart::Rate,
+    Chart::Latency,
+    Chart::Codes,
+    Chart::Errors,
+    Chart::Currency,
+];
+
 const NOW_MS: u64 = 1_795_426_200_000;
 
 /// The chart of a history, wide and light.
@@ -81,13 +89,7 @@ fn charts_have_labels() {
 
 #[test]
 fn no_history_is_said() {
-    for chart in [
-        Chart::Rate,
-        Chart::Latency,
-        Chart::Codes,
-        Chart::Errors,
-        Chart::Currency,
-    ] {
+    for chart in CHARTS {
         check(chart, &History::default(), &["no history yet"]);
     }
 }
@@ -234,13 +236,7 @@ fn values_that_no_axis_has_are_no_trouble() {
             (point.target_rate, point.achieved_rate) = (value, value);
             (point.p50, point.max) = (1, u64::MAX);
         });
-        for chart in [
-            Chart::Rate,
-            Chart::Latency,
-            Chart::Codes,
-            Chart::Errors,
-            Chart::Currency,
-        ] {
+        for chart in CHARTS {
             let svg = draw(chart, &history);
             assert!(
                 svg.ends_with("</svg>\n") && !svg.contains("NaN"),
