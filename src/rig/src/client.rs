@@ -36,7 +36,9 @@ pub struct Client {
 /// An answer, whole.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// Any status; it is for the caller to judge.
     pub status: StatusCode,
+    /// The whole body.
     pub body: Bytes,
 }
 

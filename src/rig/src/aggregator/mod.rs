@@ -51,6 +51,7 @@ pub const BOTS_MAX: usize = 2048;
 /// Where the bots are, and the API.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where to listen.
     pub listen: SocketAddr,
     /// The host of `listen` was left to us: without IPv6 it may be `0.0.0.0`.
     pub listen_defaulted: bool,

@@ -41,6 +41,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Name {
     /// An IPv6 address has no brackets here.
     pub host: String,
+    /// The same for all addresses of the name.
     pub port: u16,
 }
 

@@ -31,7 +31,9 @@ const ERROR_TEXT_MAX: usize = 200;
 /// A bot's window, and what was counted in it.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// What the bot says of its generator; complete, whatever its version.
     pub generator: Generator,
+    /// What it counted.
     pub tally: Tally,
 }
 

@@ -59,12 +59,15 @@ const STEADY: Duration = Duration::from_secs(10);
 /// What to attack, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where to listen.
     pub listen: SocketAddr,
     /// The host of `listen` was left to us: without IPv6 it may be `0.0.0.0`.
     pub listen_defaulted: bool,
     /// A path, or a name to look for on PATH.
     pub vegeta: PathBuf,
+    /// What to attack.
     pub target: Target,
+    /// How.
     pub attack: Attack,
     /// Whole seconds.
     pub window: Duration,

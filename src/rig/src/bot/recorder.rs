@@ -28,6 +28,7 @@ const PIPE_DELAY: Duration = Duration::from_millis(250);
 pub struct Settings {
     /// Requests a second.
     pub target_rate: f64,
+    /// Workers of vegeta at most.
     pub max_workers: u64,
     /// For one request.
     pub timeout: Duration,
@@ -51,6 +52,7 @@ pub struct Recorder {
 /// What `GET /` gives.
 #[derive(Debug, Serialize)]
 pub struct Answer {
+    /// The window; its members are members of the same object.
     #[serde(flatten)]
     pub window: Window,
     /// From the end of the newest request to the reading of its result. When it grows, vegeta

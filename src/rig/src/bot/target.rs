@@ -21,6 +21,7 @@ pub const BODY_MAX: u64 = 16 << 20;
 /// How to attack.
 #[derive(Clone, Debug)]
 pub struct Attack {
+    /// Requests to send.
     pub rate: Rate,
     /// For one request, from its send to the end of its response.
     pub timeout: Duration,
@@ -30,7 +31,9 @@ pub struct Attack {
     pub max_connections: usize,
     /// At the start.
     pub workers: usize,
+    /// Workers at most; when all wait, less is sent than asked for.
     pub max_workers: usize,
+    /// Connections are used again.
     pub keep_alive: bool,
     /// Zero: a name is looked up once.
     pub dns_ttl: Duration,
@@ -41,7 +44,9 @@ pub struct Attack {
 /// `count` requests each `per_seconds` seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
+    /// So many requests.
     pub count: u64,
+    /// The time for them, in seconds.
     pub per_seconds: u64,
 }
 
@@ -62,16 +67,22 @@ impl fmt::Display for Rate {
 /// What to attack. All but host and port may hold a secret, and none is shown.
 #[derive(Clone)]
 pub struct Target {
+    /// Where to; may hold a password.
     pub url: Url,
+    /// The method of each request.
     pub method: Method,
+    /// Headers of each request; a name may be there several times.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body of each request.
     pub body: Body,
 }
 
 /// The body of each request.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Body {
+    /// None.
     Empty,
+    /// This text.
     Text(String),
     /// Read at the start.
     File(PathBuf),

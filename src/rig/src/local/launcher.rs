@@ -30,14 +30,18 @@ pub enum Lines {
 pub struct Spec {
     /// What errors, the table and [`Rig::cpu_seconds`](super::rig::Rig::cpu_seconds) call it.
     pub name: String,
+    /// The program to run.
     pub program: PathBuf,
+    /// Its arguments.
     pub args: Vec<OsString>,
     /// Its working folder, and that of its temporary files: below the data folder, so that nothing
     /// is left of it.
     pub folder: PathBuf,
+    /// What tells that it is ready.
     pub probe: Probe,
     /// For `probe` to succeed.
     pub timeout: Duration,
+    /// What becomes of the lines that it prints.
     pub lines: Lines,
     /// What to do when it fails; empty: that stands in its output, if anywhere.
     pub cure: &'static str,

@@ -97,6 +97,7 @@ pub struct Options {
     pub admin_listen: SocketAddr,
     /// Where the aggregator listens; the same with [`DASHBOARD_PORT`].
     pub dashboard_listen: SocketAddr,
+    /// Who answers the reads.
     pub topology: Topology,
     /// Requests a second of the load; `None`: there is no bot.
     pub rate: Option<u32>,

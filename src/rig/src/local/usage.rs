@@ -7,7 +7,9 @@ use crate::guarded;
 /// A child that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
+    /// What it is called here: the name of a child, or of a program and its task.
     pub name: String,
+    /// Its process id.
     pub pid: u32,
 }
 

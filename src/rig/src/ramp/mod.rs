@@ -12,12 +12,12 @@
 //!
 //! Non-goals: looking for the knee by itself, more than one bot.
 
-pub mod chart;
+mod chart;
 mod counters;
 mod error;
-pub mod knee;
+mod knee;
 mod output;
-pub mod step;
+mod step;
 mod test_bed;
 
 use std::path::PathBuf;
