@@ -13,8 +13,8 @@ use crate::client;
 const BACK_AFTER: Duration = Duration::from_secs(10);
 
 /// Lines of the log about bots in one round; the rest is only counted. A cluster that starts has
-/// hundreds of bots, each of which is missing for a moment.
-const LINES_MAX: usize = 10;
+/// hundreds of bots, each of which is missing for a moment, and the log shows no more of a kind.
+const LINES_MAX: usize = 5;
 
 /// The kind of reason, by which news is told from what was said already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
