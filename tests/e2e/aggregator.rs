@@ -540,7 +540,7 @@ fn an_ipv6_address_is_an_address() {
     });
     assert_eq!(board["bots"][0]["address"], json!(format!("[::1]:{port}")));
     let trouble = board["bots"][0]["trouble"].to_string();
-    assert!(trouble.contains("no window"), "{trouble}");
+    assert!(trouble.contains("not a window"), "{trouble}");
 }
 
 /// A dual-stack Service names each pod twice. Asked by both, a bot would count twice.
