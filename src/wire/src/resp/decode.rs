@@ -11,8 +11,8 @@ use memchr::memchr2;
 
 use super::decode_error::DecodeError;
 use super::number::{self, Length};
-use super::reply::Reply;
-use super::{Limits, view};
+use super::reply::{self, Reply};
+use super::{Limits, layer};
 
 /// The most levels of nesting that [`Limits::depth`] can allow: the size of the decoder's stack.
 ///
@@ -163,7 +163,7 @@ impl Decoder {
         }
         let decoded = self.scan(buf).and_then(|end| {
             let Some(len) = end else { return Ok(None) };
-            let reply = buf.get(..len).and_then(view::whole);
+            let reply = buf.get(..len).and_then(reply::whole);
             let reply = reply.ok_or(DecodeError::Unreadable)?;
             Ok(Some(Decoded { reply, len }))
         });
@@ -322,7 +322,7 @@ impl Decoder {
                 limit: self.limits.depth,
             });
         };
-        let remaining = view::items(kind, count).unwrap_or(usize::MAX);
+        let remaining = layer::items(kind, count).unwrap_or(usize::MAX);
         // The value that attributes are about was announced by what holds it.
         let elements = remaining - usize::from(kind == b'|');
         let announced = self.elements.saturating_add(elements);

@@ -23,16 +23,15 @@ mod decode;
 mod decode_error;
 mod encode;
 mod error;
+mod layer;
 mod number;
 mod reply;
-mod view;
 
 pub use decode::{Decoded, Decoder, MAX_DEPTH};
 pub use decode_error::DecodeError;
 pub use encode::{command, constant};
 pub use error::ErrorKind;
-pub use reply::Reply;
-pub use view::{Attributed, Elements, Pairs};
+pub use reply::{Attributed, Elements, Pairs, Reply};
 
 /// What a reply may announce before it is refused. The server is trusted with our data, not with
 /// our memory: a broken proxy, or a stream out of step, announces any number.
