@@ -1,6 +1,6 @@
 //! What Redis means by an error reply.
 
-/// The kinds of error that are treated apart: each has its HTTP status, its text and its metric.
+/// The kinds of error reply that a client treats apart.
 ///
 /// The kind is the first word of the text, the [error prefix]. Where older servers say `ERR` for
 /// what later got a word of its own, the beginning of the message decides.
@@ -41,24 +41,6 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// All kinds, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 14] = [
-        Self::Loading,
-        Self::MasterDown,
-        Self::ReadOnly,
-        Self::NoAuth,
-        Self::WrongPass,
-        Self::NoPerm,
-        Self::Oom,
-        Self::Busy,
-        Self::Moved,
-        Self::WrongType,
-        Self::NoProto,
-        Self::UnknownCommand,
-        Self::MaxClients,
-        Self::Other,
-    ];
-
     /// The kind of an error reply, by its text. Words count as Redis writes them, in capitals.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
@@ -81,33 +63,6 @@ impl ErrorKind {
             b"ERR" if message.starts_with(b" invalid password") => Self::WrongPass,
             _ => Self::Other,
         }
-    }
-
-    /// The kind as a metric label, in lower case.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Loading => "loading",
-            Self::MasterDown => "masterdown",
-            Self::ReadOnly => "readonly",
-            Self::NoAuth => "noauth",
-            Self::WrongPass => "wrongpass",
-            Self::NoPerm => "noperm",
-            Self::Oom => "oom",
-            Self::Busy => "busy",
-            Self::Moved => "moved",
-            Self::WrongType => "wrongtype",
-            Self::NoProto => "noproto",
-            Self::UnknownCommand => "unknown_command",
-            Self::MaxClients => "max_clients",
-            Self::Other => "other",
-        }
-    }
-
-    /// The position in [`ALL`](Self::ALL), for counters in an array.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -192,25 +147,5 @@ mod tests {
         }
         check("LOADING", ErrorKind::Loading);
         check("LOADING\ta", ErrorKind::Loading);
-    }
-
-    #[test]
-    fn index_is_the_place_in_all_and_labels_differ() {
-        for (place, kind) in ErrorKind::ALL.into_iter().enumerate() {
-            assert_eq!(kind.index(), place);
-            let label = kind.label();
-            assert!(
-                label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-            );
-            assert_eq!(
-                ErrorKind::ALL
-                    .iter()
-                    .filter(|other| other.label() == label)
-                    .count(),
-                1
-            );
-        }
     }
 }
