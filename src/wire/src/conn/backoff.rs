@@ -9,7 +9,8 @@ const BASE: Duration = Duration::from_millis(100);
 /// A random wait in `[0, min(cap, BASE·2ⁿ)]` after `failures` failed attempts in a row.
 ///
 /// `random` is uniform in `[0, 1)`; full jitter (rather than a ceiling with some noise) is what
-/// keeps the clients of one restarted server apart:
+/// keeps the clients of one restarted server apart. A single wait may be next to nothing; in a row
+/// they come to half their ceilings:
 /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 pub fn full_jitter(failures: u32, cap: Duration, random: f64) -> Duration {
     let doubled = BASE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
