@@ -108,14 +108,14 @@ impl<W> Link<W> {
     ///
     /// # Errors
     /// The waiter, when the link has no connection, or earlier questions await their answers.
-    pub fn enqueue_aside(
+    pub fn enqueue_reserved(
         &self,
         waiter: W,
         now: Instant,
         encode: impl FnOnce(&mut BytesMut),
     ) -> Result<(), (W, Refusal)> {
         self.write(waiter, |conn, waiter| {
-            conn.enqueue_aside(waiter, now, encode)
+            conn.enqueue_reserved(waiter, now, encode)
         })
     }
 

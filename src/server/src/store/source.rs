@@ -135,7 +135,7 @@ impl Source {
             // Not connected, or earlier questions are unanswered: then it tells nothing new.
             let waiter = Waiter::Probe(*section);
             if link
-                .enqueue_aside(waiter, now, |out| out.extend_from_slice(command))
+                .enqueue_reserved(waiter, now, |out| out.extend_from_slice(command))
                 .is_err()
             {
                 return;

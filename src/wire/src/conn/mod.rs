@@ -36,9 +36,9 @@ use inflight::InFlight;
 /// what bounds memory when a server stops reading.
 const MAX_OUTPUT: usize = 1 << 20;
 
-/// Places beyond the window for [`Conn::enqueue_aside`]: two rounds of the questions that are asked
-/// each second, since a round may still be under way when the next one comes.
-const ASIDE: usize = 6;
+/// Places beyond the window for [`Conn::enqueue_reserved`]: two rounds of the questions that are
+/// asked each second, because a round may still be under way when the next one comes.
+const RESERVED: usize = 6;
 
 /// The timing and limits of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,7 @@ pub enum Event<'a, W> {
 /// What the owner of a connection makes of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// The connection goes on.
     Continue,
     /// The reply shows that no more of this connection can be trusted: not even the replies that
     /// have arrived behind it.
@@ -151,18 +152,18 @@ impl<W> Conn<W> {
         self.enqueue_within(self.options.max_in_flight, waiter, now, encode)
     }
 
-    /// Like [`enqueue`](Self::enqueue), with a few places beyond the window: for the owner's
-    /// questions about the server itself, which matter most while there is too much to do.
+    /// Like [`enqueue`](Self::enqueue), with a few reserved places beyond the window: for the
+    /// owner's questions about the server itself, which matter most while there is too much to do.
     ///
     /// # Errors
     /// As for [`enqueue`](Self::enqueue).
-    pub fn enqueue_aside(
+    pub fn enqueue_reserved(
         &mut self,
         waiter: W,
         now: Instant,
         encode: impl FnOnce(&mut BytesMut),
     ) -> Result<(), (W, Refusal)> {
-        let window = self.options.max_in_flight.saturating_add(ASIDE);
+        let window = self.options.max_in_flight.saturating_add(RESERVED);
         self.enqueue_within(window, waiter, now, encode)
     }
 

@@ -116,17 +116,17 @@ fn a_full_window_gives_the_waiter_back_and_writes_nothing() {
 }
 
 #[test]
-fn a_full_window_has_a_few_places_for_questions_about_the_server() {
+fn a_full_window_has_reserved_places_for_questions_about_the_server() {
     let mut rig = Rig::ready(1);
     assert_eq!(rig.ask("a", MS), Ok(()));
     assert_eq!(rig.ask("b", MS), Err(("b", Refusal::Full)));
     let now = rig.start + MS;
-    let aside = |rig: &mut Rig| rig.conn.enqueue_aside("how are you", now, |_| {});
-    for _ in 0..ASIDE {
-        assert_eq!(aside(&mut rig), Ok(()));
+    let reserved = |rig: &mut Rig| rig.conn.enqueue_reserved("how are you", now, |_| {});
+    for _ in 0..RESERVED {
+        assert_eq!(reserved(&mut rig), Ok(()));
     }
-    assert_eq!(aside(&mut rig), Err(("how are you", Refusal::Full)));
-    assert_eq!(rig.conn.in_flight(), 1 + ASIDE);
+    assert_eq!(reserved(&mut rig), Err(("how are you", Refusal::Full)));
+    assert_eq!(rig.conn.in_flight(), 1 + RESERVED);
     assert_eq!(rig.ask("b", MS), Err(("b", Refusal::Full)));
 }
 
