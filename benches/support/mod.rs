@@ -5,7 +5,7 @@ mod redis;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis_api_server::metrics::{self, RoleOf, Side};
 use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions};
@@ -66,6 +66,7 @@ impl Worker {
             role: "read",
             resolver: Resolver::new(tokio::runtime::Handle::current()),
             turn,
+            wall_clock: SystemTime::now,
             metrics: role.clone(),
             credentials: Rc::new(Credentials::new("read", role.clone())),
             random: fastrand::Rng::with_seed(1),

@@ -1,9 +1,12 @@
 //! The clock of a worker, read at most once in a turn of its event loop.
 //!
 //! A turn is the run of tasks between two polls of the sockets. The first to ask in a turn reads
-//! the real clock and wakes a task that the runtime puts behind all that are ready now; when that
-//! task runs, the reading is forgotten. So a reading is never older than the turn, and requests
-//! that arrive together share one.
+//! the clock and wakes a task that the runtime puts behind all that are ready now; when that task
+//! runs, the reading is forgotten. So a reading is never older than the turn, and requests that
+//! arrive together share one.
+//!
+//! The clock is the runtime's, the same that its timers go by. It is the system's monotonic clock
+//! at no further cost, and a test can pause it and move it on by hand (`tokio::time::pause`).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -23,7 +26,7 @@ impl Turn {
         if let Some(now) = self.reading.get() {
             return now;
         }
-        let now = Instant::now();
+        let now = self.clock();
         // Without a running `forget` task nothing would end the turn: then every call reads the
         // clock.
         if let Some(end) = &*self.end.borrow() {
@@ -31,6 +34,11 @@ impl Turn {
             end.wake_by_ref();
         }
         now
+    }
+
+    /// The clock, whatever was read in this turn: for what a long turn must not make look young.
+    pub fn clock(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
     }
 
     /// The task that ends each turn; never returns. Spawn it once on the worker's runtime.
@@ -55,37 +63,45 @@ mod tests {
     use std::rc::Rc;
     use std::time::Duration;
 
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::task::{spawn_local, yield_now};
+    use tokio::time::{advance, pause};
+
     use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
 
     #[test]
     fn a_reading_is_shared_within_a_turn_and_forgotten_after_it() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .build_local(LocalOptions::default())
             .unwrap();
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async {
+        runtime.block_on(async {
+            pause();
             let turn = Rc::new(Turn::default());
-            let alone = turn.now();
-            spin_past(alone);
-            assert!(
-                turn.now() > alone,
+            let start = turn.now();
+            advance(MS).await;
+            assert_eq!(
+                turn.now(),
+                start + MS,
                 "no task to end the turn: nothing is kept"
             );
             let task = turn.clone();
-            tokio::task::spawn_local(async move { task.forget().await });
-            tokio::task::yield_now().await;
-            let first = turn.now();
-            spin_past(first);
-            assert_eq!(turn.now(), first);
-            tokio::task::yield_now().await;
-            assert!(turn.now() > first);
-        });
-    }
+            spawn_local(async move { task.forget().await });
+            yield_now().await;
 
-    fn spin_past(instant: Instant) {
-        while instant.elapsed() < Duration::from_micros(1) {
-            std::hint::spin_loop();
-        }
+            let first = turn.now();
+            // Moves the clock, and then lets other tasks run.
+            let mut moved = std::pin::pin!(advance(MS));
+            poll_fn(|cx| {
+                let _ = moved.as_mut().poll(cx);
+                assert_eq!((turn.now(), turn.clock()), (first, first + MS));
+                Poll::Ready(())
+            })
+            .await;
+            yield_now().await;
+            assert_eq!(turn.now(), first + MS);
+        });
     }
 }

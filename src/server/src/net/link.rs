@@ -34,6 +34,12 @@ pub trait Owner<W>: 'static {
     fn down(&self, link: &Link<W>, why: &str);
 }
 
+/// A link with its owner: what a driver serves.
+pub(super) struct OwnedLink<W> {
+    pub link: Rc<Link<W>>,
+    pub owner: Rc<dyn Owner<W>>,
+}
+
 /// See the module.
 pub struct Link<W> {
     index: usize,
@@ -104,7 +110,8 @@ impl<W> Link<W> {
         self.write(waiter, |conn, waiter| conn.enqueue(waiter, now, encode))
     }
 
-    /// The same for a question about the server itself, which a full window doesn't keep back.
+    /// The same for a question about the server itself, for which places are reserved beyond a full
+    /// window.
     ///
     /// # Errors
     /// The waiter, when the link has no connection, or earlier questions await their answers.
@@ -119,7 +126,7 @@ impl<W> Link<W> {
         })
     }
 
-    /// Has `enqueue` write a command, and the driver send it.
+    /// Lets `enqueue` write a command, and the driver send it.
     fn write(
         &self,
         waiter: W,
@@ -138,8 +145,8 @@ impl<W> Link<W> {
         Ok(())
     }
 
-    /// Says that many requests share a command at present. Then the driver looks at the sockets once
-    /// more before it sends: who has arrived meanwhile shares too. It is no timer, and never a
+    /// Says that many requests share a command at present. Then the driver looks at the sockets
+    /// once more before it sends: who has arrived meanwhile shares too. It is no timer, and never a
     /// second look.
     pub fn set_crowded(&self, crowded: bool) {
         self.crowded.set(crowded);

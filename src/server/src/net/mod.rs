@@ -2,9 +2,11 @@
 //! clients (listen).
 //!
 //! Invariants: one task per connection drives both directions; all commands of one turn leave in
-//! one write; nothing here is shared between workers but the name-lookup pool. What a command or a
-//! reply means is `store`'s business.
+//! one write; nothing here is shared between workers but the name-lookup pool; time comes from the
+//! runtime and randomness from the caller, so that a test that pauses tokio's clock and gives the
+//! seed sees the same waits each time. What a command or a reply means is `store`'s business.
 
+mod connection;
 pub mod credentials;
 pub mod dial;
 mod dial_error;
@@ -18,9 +20,10 @@ mod set;
 pub(crate) mod test;
 pub mod tls;
 
+pub use connection::failed_login;
 pub use credentials::Credentials;
 pub use dial_error::DialError;
-pub use driver::{Driver, LIMITS, failed_login, hint};
+pub use driver::{Driver, LIMITS, hint};
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};
 pub use set::Set;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::dial::Stream;
 use super::driver::Driver;
-use super::link::{Link, Owner};
+use super::link::{Link, OwnedLink, Owner};
 
 /// The links of one role.
 pub struct Set<W> {
@@ -25,7 +25,10 @@ impl<W: 'static> Set<W> {
             .map(|index| Rc::new(Link::new(index, metrics.clone())))
             .collect();
         for link in &links {
-            tokio::task::spawn_local(driver().run(link.clone(), owner.clone()));
+            tokio::task::spawn_local(driver().run(OwnedLink {
+                link: link.clone(),
+                owner: owner.clone(),
+            }));
         }
         Set { links }
     }
@@ -40,7 +43,11 @@ impl<W: 'static> Set<W> {
         driver: Driver,
     ) -> Self {
         let link = Rc::new(Link::new(0, metrics.clone()));
-        tokio::task::spawn_local(driver.run_over(stream, link.clone(), owner.clone()));
+        let owned = OwnedLink {
+            link: link.clone(),
+            owner: owner.clone(),
+        };
+        tokio::task::spawn_local(driver.run_over(stream, owned));
         Set { links: vec![link] }
     }
 
@@ -71,6 +78,7 @@ impl<W: 'static> Set<W> {
         }))
     }
 
+    /// All links, by their index.
     pub fn links(&self) -> &[Rc<Link<W>>] {
         &self.links
     }

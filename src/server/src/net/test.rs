@@ -1,13 +1,105 @@
-//! Links that a test drives by hand, in place of sockets and driver tasks.
+//! Links that a test drives by hand, in place of sockets and driver tasks; and for tests of the
+//! driver tasks, an owner that notes what it is told.
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+
+use super::endpoint::{Address, Endpoint, Password, SetOptions};
 use super::link::{Link, Owner};
 use super::set::Set;
-use crate::metrics;
-use redis_api_wire::conn::{Conn, Error, Event, Login, Options, Verdict};
-use redis_api_wire::resp::Limits;
+use super::{Credentials, Driver, Resolver};
+use crate::metrics::{self, RoleOf, Side};
+use crate::turn::Turn;
+use redis_api_wire::conn::{Conn, Error, Event, Fate, Greeting, Login, Options, Verdict};
+use redis_api_wire::resp::{Limits, Reply};
+
+/// A runtime as a worker has it.
+pub fn runtime() -> LocalRuntime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .expect("a runtime")
+}
+
+/// Counters of a read side.
+pub fn metrics() -> RoleOf {
+    RoleOf::new(std::sync::Arc::default(), Side::Read)
+}
+
+/// A driver for the server at `address`, without credentials; to be made on a runtime.
+pub fn driver(address: Address, metrics: &RoleOf) -> Driver {
+    let endpoint = Endpoint {
+        address,
+        username: None,
+        password: Password::None,
+        database: 0,
+        tls: None,
+    };
+    let options = SetOptions {
+        endpoint,
+        connections: 1,
+        connect_timeout: Duration::from_secs(60),
+        stall_timeout: Duration::from_secs(60),
+        ping_interval: Duration::from_secs(60),
+        max_in_flight: 1 << 20,
+    };
+    Driver {
+        options: Rc::new(options),
+        client_name: "test".to_owned(),
+        role: "read",
+        resolver: Resolver::new(Handle::current()),
+        turn: Rc::new(Turn::default()),
+        wall_clock: SystemTime::now,
+        metrics: metrics.clone(),
+        credentials: Rc::new(Credentials::new("read", metrics.clone())),
+        random: fastrand::Rng::with_seed(1),
+    }
+}
+
+/// An owner that admits each link, and notes what it is told.
+pub struct Told {
+    /// Texts of replies, by their waiters.
+    pub replies: RefCell<Vec<(u64, Vec<u8>)>>,
+    /// When a link lost its connection, or failed to get one.
+    pub downs: RefCell<Vec<Instant>>,
+}
+
+impl Told {
+    pub fn new() -> Rc<Self> {
+        Rc::new(Told {
+            replies: RefCell::default(),
+            downs: RefCell::default(),
+        })
+    }
+
+    pub fn owner(self: &Rc<Self>) -> Rc<dyn Owner<u64>> {
+        self.clone()
+    }
+}
+
+impl Owner<u64> for Told {
+    fn ready(&self, link: &Rc<Link<u64>>, _greeting: Greeting) {
+        link.admit(true);
+    }
+
+    fn reply(&self, _link: &Link<u64>, waiter: u64, reply: Reply<'_>) -> Verdict {
+        let text = reply.as_text().unwrap_or_default().to_vec();
+        self.replies.borrow_mut().push((waiter, text));
+        Verdict::Continue
+    }
+
+    fn push(&self, _link: &Link<u64>, _push: Reply<'_>) {}
+
+    fn lost(&self, _waiter: u64, _fate: Fate, _error: &Error) {}
+
+    fn down(&self, _link: &Link<u64>, _why: &str) {
+        let now = tokio::time::Instant::now();
+        self.downs.borrow_mut().push(now.into_std());
+    }
+}
 
 /// What a driver does to its link, step by step.
 pub struct Hand<W> {

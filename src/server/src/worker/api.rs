@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
@@ -136,6 +136,7 @@ fn set<W: 'static>(
         role,
         resolver: context.resolver.clone(),
         turn: context.turn.clone(),
+        wall_clock: SystemTime::now,
         metrics: metrics.clone(),
         credentials: credentials.clone(),
         random: fastrand::Rng::new(),
