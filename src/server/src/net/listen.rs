@@ -5,7 +5,7 @@
 //! hash: of ten connections it often gives one of two workers two.) The backlog is one queue, and
 //! nothing in it is lost when listening ends.
 //!
-//! Invariants: no more connections are open than the limit allows, but for those that wait when
+//! Invariants: no more connections are open than the limit allows, except those that wait when
 //! listening ends; while it is reached nothing is accepted, and the backlog holds the clients. No
 //! failed accept ends accepting.
 
@@ -39,7 +39,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Why a port could not be listened on.
 #[derive(Debug)]
 pub struct BindError {
+    /// What was to be listened on.
     pub address: SocketAddr,
+    /// What the system said.
     pub error: io::Error,
 }
 
@@ -53,8 +55,8 @@ impl fmt::Display for BindError {
             ),
             io::ErrorKind::AddrNotAvailable => write!(
                 f,
-                "can't listen on {address}: this machine has no such address; give one that it has, \
-                 or :{} for all",
+                "can't listen on {address}: this machine has no such address; give one that it \
+                 has, or :{} for all",
                 address.port()
             ),
             io::ErrorKind::PermissionDenied => write!(
@@ -98,7 +100,6 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
         Some(Protocol::TCP),
     )?;
     // A restart must not wait for the last run's connections to time out.
-    #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -207,7 +208,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// An acceptor, and one end for each of `workers`. At most `max_connections` are open at a time.
+    /// An acceptor, and one end for each of `workers`. At most `max_connections` are open at once.
     pub fn new(
         listener: TcpListener,
         workers: usize,
@@ -258,7 +259,7 @@ impl Acceptor {
                 Err(error) => {
                     self.metrics.errors.add(1);
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("can't accept connections: {error}; trying on");
+                        tracing::warn!("can't accept connections: {error}; retrying");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -266,8 +267,8 @@ impl Acceptor {
         }
     }
 
-    /// Ends listening: what the backlog still holds is handed over first, also past the limit,
-    /// since nobody else will come.
+    /// Ends listening: what the backlog still holds is handed over first, even past the limit,
+    /// because nobody else will come.
     pub async fn finish(self) {
         let Acceptor {
             listener,
@@ -332,7 +333,7 @@ impl Places {
         metrics.pauses.add(1);
         if !self.full.replace(true) {
             tracing::warn!(
-                "{} connections are open, as many as --max-connections allows: new clients wait \
+                "{} connections are open, as many as --max-connections allows; new clients wait \
                  in the backlog",
                 self.max
             );
