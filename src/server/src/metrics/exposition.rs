@@ -71,12 +71,12 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
         ),
         counter(
             "redis_api_http_accept_pauses_total",
-            "Times that accepting waited, since as many connections as allowed were open.",
+            "Times that accepting waited because the limit of open connections was reached.",
             registry.acceptor.pauses.get() as f64,
         ),
         counter(
             "redis_api_shed_total",
-            "Requests refused since too much work was at hand.",
+            "Requests refused because of too much work.",
             sum(|worker| &worker.shed),
         ),
     ]
@@ -121,7 +121,7 @@ fn redis(registry: &Registry) -> Vec<MetricFamily> {
         ),
         counter(
             "redis_api_fallback_reads_total",
-            "Reads that went to the master since the replica was not usable.",
+            "Reads that went to the master because the replica was not usable.",
             sum(registry, |worker| &worker.fallback_reads) as f64,
         ),
         write_failures(registry),
@@ -151,8 +151,8 @@ fn redis(registry: &Registry) -> Vec<MetricFamily> {
         by_role(
             registry,
             "redis_api_credentials_stale",
-            "Workers that go on with the last good password or certificate files, since newer ones \
-             are unusable.",
+            "Workers that use the last good password or certificate files because newer ones are \
+             unusable.",
             MetricType::GAUGE,
             |role| &role.credentials_stale,
         ),
@@ -219,7 +219,7 @@ fn errors(registry: &Registry) -> MetricFamily {
 
 /// A point in time rather than an age: it needs no clock here, and `time()` minus it is the age.
 fn credentials_read(registry: &Registry) -> MetricFamily {
-    let metric = |(role, of): (&str, RoleOf)| {
+    let metric = |(role, of): (&str, RoleIn)| {
         let times = registry
             .workers
             .iter()
@@ -237,7 +237,7 @@ fn credentials_read(registry: &Registry) -> MetricFamily {
 /// All workers ask the same server, so the latest answer counts, not the sum. There is no series
 /// before the first answer: a counter that springs from 0 to the server's age would look like load.
 fn redis_cpu(registry: &Registry) -> MetricFamily {
-    let metric = |(role, of): (&str, RoleOf)| {
+    let metric = |(role, of): (&str, RoleIn)| {
         let micros = registry
             .workers
             .iter()
@@ -304,8 +304,9 @@ fn replica(registry: &Registry) -> Vec<MetricFamily> {
     .collect()
 }
 
-type RoleOf = fn(&Worker) -> &Role;
-const ROLES: [(&str, RoleOf); 2] = [
+/// Finds a role's counters in a worker's table.
+type RoleIn = fn(&Worker) -> &Role;
+const ROLES: [(&str, RoleIn); 2] = [
     ("read", |worker| &worker.read),
     ("write", |worker| &worker.write),
 ];
@@ -317,7 +318,7 @@ fn by_role(
     kind: MetricType,
     cell: fn(&Role) -> &Cell,
 ) -> MetricFamily {
-    let metric = |(role, of): (&str, RoleOf)| {
+    let metric = |(role, of): (&str, RoleIn)| {
         let value = total(registry.workers.iter().map(|worker| cell(of(worker)).get()));
         match kind {
             MetricType::GAUGE => gauge_value(&[("role", role)], value as f64),

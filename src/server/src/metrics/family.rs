@@ -38,6 +38,7 @@ pub fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
     family(name, help, MetricType::GAUGE, vec![gauge_value(&[], value)])
 }
 
+/// A family by its name, help and kind, with its series.
 pub fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
@@ -47,6 +48,7 @@ pub fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) ->
     family
 }
 
+/// One series of a counter.
 pub(super) fn counter_value(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(value);
@@ -55,6 +57,7 @@ pub(super) fn counter_value(labels: &[(&str, &str)], value: f64) -> Metric {
     metric
 }
 
+/// One series of a gauge.
 pub fn gauge_value(labels: &[(&str, &str)], value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);

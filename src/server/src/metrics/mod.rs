@@ -199,11 +199,11 @@ pub struct Worker {
     /// Commands per write on the read side.
     pub read_batch_size: Histogram<13>,
     write_failures: [Cell; WriteOutcome::ALL.len()],
-    /// Requests refused since too much work was at hand.
+    /// Requests refused because of too much work.
     pub shed: Cell,
     /// Reads of the main value that found nothing stored.
     pub not_initialised: Cell,
-    /// Reads that went to the master since the replica was not usable.
+    /// Reads that went to the master because the replica was not usable.
     pub fallback_reads: Cell,
     /// Client connections that are open (a gauge).
     pub http_connections: Cell,
@@ -242,7 +242,7 @@ impl Worker {
         {
             count.add(1);
         }
-        // Nanoseconds, since whole microseconds would lose a twentieth of a fast request's time. No
+        // Nanoseconds: whole microseconds would lose a twentieth of a fast request's time. No
         // overflow within 584 years; beyond, the worst is a wrong sum.
         let nanos = duration.as_secs().wrapping_mul(1_000_000_000);
         self.durations_ns
@@ -283,11 +283,14 @@ pub struct RoleOf {
 /// The two sides of the service towards Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// Reads: the replica, and the master as its fallback.
     Read,
+    /// Writes: the master.
     Write,
 }
 
 impl RoleOf {
+    /// The part of `worker`'s table that is about `side`.
     pub fn new(worker: Arc<Worker>, side: Side) -> RoleOf {
         RoleOf { worker, side }
     }
@@ -301,11 +304,11 @@ impl RoleOf {
     }
 }
 
-/// What the task that accepts clients counts. Its own, for it is not one of the workers.
+/// What the task that accepts clients counts: a table of its own, because it is not a worker.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Acceptor {
-    /// Failed accepts, such as those for want of file descriptors.
+    /// Failed accepts, mostly for lack of file descriptors.
     pub errors: Cell,
     /// How often accepting waited for one of the open connections to end.
     pub pauses: Cell,
@@ -316,6 +319,7 @@ pub struct Acceptor {
 pub struct Registry {
     /// One table per worker, by its number.
     pub workers: Vec<Arc<Worker>>,
+    /// What the task that accepts clients counts.
     pub acceptor: Arc<Acceptor>,
     /// Whether the workers talk to Redis; the families about Redis are left out otherwise.
     pub redis: bool,
