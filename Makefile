@@ -31,6 +31,10 @@ bench: setup ## Run the benchmarks
 	# Not the unit tests too, each of which `cargo bench` would list as ignored.
 	cargo bench --locked --bench '*'
 
+.PHONY: bench-check
+bench-check: setup ## Count what the codec and a connection cost, against the baseline
+	cargo bench --locked --package redis-api-wire --bench instructions -- --check
+
 .PHONY: lint
 lint: setup ## Check formatting and lints
 	scripts/lint.sh
