@@ -37,6 +37,15 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# Figures belong to a commit: a tree with changes is refused, unless DIRTY=1 asks for it.
+refuse_dirty() {
+  local changes
+  [ "${DIRTY:-}" != 1 ] || return 0
+  changes=$(git -C "$ROOT" status --porcelain -- . ':!tuning/results' 2>/dev/null) || return 0
+  [ -z "$changes" ] ||
+    die "the tree has changes, so the figures would belong to no commit: commit them, or ask with DIRTY=1"
+}
+
 # parse ARGUMENT...: sets rounds, seconds, connections, folder where they are given, and modes. `usage` is the script's.
 parse() {
   local option
@@ -110,11 +119,13 @@ choose_cores() {
 # Builds both servers, unless REDIS_API and PEER name them. Sets REDIS_API, PEER, REDIS_SERVER, REDIS_CLI.
 build() {
   local target=${CARGO_TARGET_DIR:-$ROOT/target}
+  refuse_dirty
   REDIS_SERVER=$(first_of redis-server valkey-server)
   REDIS_CLI=$(first_of redis-cli valkey-cli)
   BUILT="${REDIS_API:+the API was given}${PEER:+ the reference was given}"
   if [ -z "${REDIS_API:-}" ]; then
-    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --target-dir "$target"
+    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --package redis-api \
+      --target-dir "$target"
     REDIS_API=$target/release/redis-api
   fi
   if [ -z "${PEER:-}" ]; then

@@ -10,7 +10,8 @@ usage: tuning/pods.sh [-d SECONDS] [-r RATE] [-o FOLDER] [PODS...]
   -d  seconds of load (10)   -r  requests/s for each pod (1000)
   -o  where to put pods.csv and pods.md (tuning/results/DATE-CPU)
 
-PODS: how many (1 2 4). REDIS_API names a binary to use instead of building one.
+PODS: how many (1 2 4). REDIS_API names a binary to use instead of building one. A tree
+with changes is refused; DIRTY=1 allows it.
 EOF
 }
 
