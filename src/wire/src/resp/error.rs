@@ -71,6 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table of cases")]
     fn kinds_of_texts_as_servers_send_them() {
         let check = |text: &str, kind| assert_eq!(ErrorKind::of(text.as_bytes()), kind, "{text}");
         check(

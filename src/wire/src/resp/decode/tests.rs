@@ -252,6 +252,7 @@ fn refusals() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table of cases")]
 fn limits_hold_at_their_edge() {
     use DecodeError as E;
     let fits = |input: &str| {
