@@ -8,6 +8,14 @@
 //! A report, not a comparison: `cargo bench --bench aggregator`. As a test (`cargo test --benches`)
 //! it is short and has few bots, so that a slow build on a busy machine passes it as well.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test or bench fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};

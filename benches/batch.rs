@@ -7,6 +7,12 @@
 //!
 //! `cargo bench --bench batch`, and `-- --quick` for a first look.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 mod support;
 
 use std::future::{Future, poll_fn};

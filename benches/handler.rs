@@ -14,6 +14,12 @@
 //!
 //! `cargo bench --bench handler`, and `-- --quick` for a first look.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 mod support;
 
 use std::rc::Rc;

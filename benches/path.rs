@@ -9,6 +9,14 @@
 //!
 //! `cargo bench --bench path`, and `-- --quick` for a first look.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test or bench fails by panicking"
+)]
+
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

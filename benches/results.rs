@@ -4,6 +4,12 @@
 //!
 //! `cargo bench --bench results`, and `-- --quick` for a first look.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Duration;

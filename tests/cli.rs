@@ -1,5 +1,11 @@
 //! The command line as a user meets it: the real binary, its streams and its exit status.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 use std::process::{Command, Output, Stdio};
 
 const SECRET: &str = "hunter2";

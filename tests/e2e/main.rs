@@ -2,6 +2,14 @@
 //!
 //! One test binary, so that only one is linked. Each module is a topic; what they share is in
 //! `support`. A missing Redis server is a failure, never a skipped test.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test or bench fails by panicking"
+)]
 #![cfg(unix)]
 
 #[cfg(feature = "rig")]

@@ -2,6 +2,12 @@
 //!
 //! `PROPTEST_CASES` raises the number of cases.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redis_api_rig::aggregator::{Merge, Report, Trend};

@@ -3,6 +3,12 @@
 //!
 //! `PROPTEST_CASES` raises the number of cases.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 #[path = "codec/naive.rs"]
 mod naive;
 #[path = "codec/value.rs"]

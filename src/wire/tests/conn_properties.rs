@@ -4,6 +4,12 @@
 //! What is asserted after every step is in `conn/model.rs`. `PROPTEST_CASES` raises the number of
 //! cases.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test or bench fails by panicking"
+)]
+
 #[path = "conn/model.rs"]
 mod model;
 #[path = "conn/server.rs"]
