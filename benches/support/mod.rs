@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis_api_server::metrics::{self, RoleOf, Side};
-use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions};
+use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
 use redis_api_server::net::{Credentials, Driver, Owner, Resolver, Set};
 use redis_api_server::store::{ReadMode, ReadOptions, ReadRole, Reads};
 use redis_api_server::turn::Turn;
@@ -94,6 +94,7 @@ fn set_options() -> SetOptions {
             password: Password::None,
             database: 0,
             tls: None,
+            sources: Sources::default(),
         },
         connections: 1,
         connect_timeout: LONG,

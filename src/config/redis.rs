@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::address::{self, ParsedAddress};
 use super::values::{Origin, Values};
-use redis_api_server::net::endpoint::{Address, Endpoint, Password, Secret, TlsOptions};
+use redis_api_server::net::endpoint::{Address, Endpoint, Password, Secret, Sources, TlsOptions};
 
 /// A setting: not given, given as empty, given.
 type Setting<T> = Option<Option<T>>;
@@ -214,13 +214,81 @@ pub(super) fn endpoint(values: &mut Values<'_>, own: &Level, both: &Level) -> Op
             .or(both.server_name.clone())
             .flatten(),
     };
+    let sources = sources(values, own, both);
+    warn_of_flaw(values, password.as_ref(), &sources.password);
     Some(Endpoint {
         address: server.address.clone(),
         username: username.flatten(),
         password: password.unwrap_or(Password::None),
         database: server.database,
         tls: tls.then_some(options),
+        sources,
     })
+}
+
+/// Warns of a password that was likely written by accident as it is; `name` is what gave it.
+fn warn_of_flaw(values: &mut Values<'_>, password: Option<&Password>, name: &str) {
+    if let Some(Password::Given(secret)) = password
+        && let Some(flaw) = secret.flaw()
+    {
+        let warning = format!("{name}: the password {flaw}");
+        // Both roles may have it from the same place.
+        if !values.warnings.contains(&warning) {
+            values.warnings.push(warning);
+        }
+    }
+}
+
+/// The address of a level, if it is the one that counts.
+fn counting<'a>(level: &'a Level, own: &Level) -> Option<&'a ParsedAddress> {
+    let counts = level.prefix == own.prefix || own.address.is_none();
+    level.address.as_ref().filter(|_| counts)
+}
+
+/// What gave each setting of an endpoint.
+fn sources(values: &Values<'_>, own: &Level, both: &Level) -> Sources {
+    let name = |level: &Level, flag: &str| {
+        let given = values.given(&format!("{}-{flag}", level.prefix))?;
+        (given.origin != Origin::Default).then_some(given.name)
+    };
+    let find = |flags: &[&str], in_url: fn(&ParsedAddress) -> bool| {
+        [own, both].into_iter().find_map(|level| {
+            let by_flag = flags.iter().find_map(|flag| name(level, flag));
+            by_flag.or_else(|| {
+                let url = counting(level, own).filter(|url| in_url(url));
+                url.and_then(|_| name(level, "addr"))
+            })
+        })
+    };
+    let never = |_: &ParsedAddress| false;
+    let mut sources = Sources::of_flags(&format!("--{}", own.prefix));
+    let found = [
+        (&mut sources.address, find(&[], |_| true)),
+        (
+            &mut sources.user,
+            find(&["user"], |url| url.username.is_some()),
+        ),
+        (
+            &mut sources.password,
+            find(&["pass", "pass-file"], |url| url.password.is_some()),
+        ),
+        (&mut sources.ca_file, find(&["ca-file"], never)),
+        (&mut sources.cert_file, find(&["cert-file"], never)),
+        (&mut sources.key_file, find(&["key-file"], never)),
+        (&mut sources.server_name, find(&["server-name"], never)),
+    ];
+    for (place, name) in found {
+        if let Some(name) = name {
+            *place = name;
+        }
+    }
+    let mut levels = [own, both].into_iter();
+    if levels.any(|level| counting(level, own).is_some_and(|url| url.tls)) {
+        sources.tls = format!("rediss:// in {}", sources.address);
+    } else if let Some(name) = find(&["tls"], never) {
+        sources.tls = name;
+    }
+    sources
 }
 
 /// Warns of settings for TLS where TLS is off: someone believes otherwise.

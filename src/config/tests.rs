@@ -97,6 +97,7 @@ fn defaults() {
             password: Password::None,
             database: 0,
             tls: None,
+            sources: set.endpoint.sources.clone(),
         };
         assert_eq!(set.endpoint, plain);
         assert_eq!(set.connections, 1);
@@ -284,6 +285,54 @@ fn credentials_of_a_url_stay_with_its_address() {
         Some("u"),
         Password::File("f".into()),
     );
+}
+
+#[test]
+fn an_endpoint_knows_what_gave_its_settings() {
+    let serve = serve(
+        &[
+            "--redis-addr=rediss://u:p@h",
+            "--redis-ca-file=ca",
+            "--write-redis-pass-file=f",
+            "--write-redis-user=w",
+        ],
+        &[("REDIS_ADDR_READ", "r:1"), ("REDIS_PASS_READ", "p")],
+    );
+    let (read, write) = (
+        serve.api.read.endpoint.sources,
+        serve.api.write.endpoint.sources,
+    );
+    assert_eq!(read.address, "REDIS_ADDR_READ (environment)");
+    assert_eq!(read.password, "REDIS_PASS_READ (environment)");
+    assert_eq!(
+        (read.user.as_str(), read.tls.as_str()),
+        ("--read-redis-user", "--read-redis-tls"),
+        "what was not given is named by its own flag"
+    );
+    assert_eq!(write.address, "--redis-addr");
+    assert_eq!(write.tls, "rediss:// in --redis-addr");
+    assert_eq!(write.ca_file, "--redis-ca-file");
+    assert_eq!(
+        (write.user.as_str(), write.password.as_str()),
+        ("--write-redis-user", "--write-redis-pass-file")
+    );
+}
+
+#[test]
+fn a_secret_that_is_odd_is_warned_about_and_not_shown() {
+    let check = |password: &str, words: &str| {
+        let found = warnings(&[], &[("REDIS_PASS_WRITE", password)]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(words), "{found:?}");
+        assert!(
+            found[0].contains("REDIS_PASS_WRITE (environment)"),
+            "{found:?}"
+        );
+        assert!(!found[0].contains("hunter2"), "{found:?}");
+    };
+    check("hunter2\n", "ends with a newline");
+    check("\u{feff}hunter2", "begins with a byte order mark");
+    assert_eq!(warnings(&[], &[("REDIS_PASS_WRITE", "hunter2")]), [""; 0]);
 }
 
 #[test]

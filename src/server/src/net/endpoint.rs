@@ -28,6 +28,7 @@ impl fmt::Display for Address {
 pub struct Secret(String);
 
 impl Secret {
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
@@ -35,6 +36,35 @@ impl Secret {
     /// The text itself: only for the bytes of a login.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// What is odd about the text, and likely an accident of whatever wrote it.
+    pub fn flaw(&self) -> Option<Flaw> {
+        if self.0.starts_with('\u{feff}') {
+            Some(Flaw::ByteOrderMark)
+        } else if self.0.ends_with(['\n', '\r']) {
+            Some(Flaw::Newline)
+        } else {
+            None
+        }
+    }
+}
+
+/// What is odd about a secret. Shown without the secret, as the rest of a sentence about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// As `echo` writes it.
+    Newline,
+    /// As some editors write it.
+    ByteOrderMark,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flaw::Newline => "ends with a newline",
+            Flaw::ByteOrderMark => "begins with a byte order mark",
+        })
     }
 }
 
@@ -47,7 +77,9 @@ impl fmt::Debug for Secret {
 /// Where the password comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Password {
+    /// There is none.
     None,
+    /// It was given as a value.
     Given(Secret),
     /// Read at each connect; loses one trailing newline.
     File(PathBuf),
@@ -81,21 +113,73 @@ impl Address {
     }
 }
 
+/// What gave an endpoint its settings, in the operator's words (`--redis-ca-file`, `REDIS_PASS
+/// (environment)`): an error names by them what to change. What was not given is named by the flag
+/// that gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// The address.
+    pub address: String,
+    /// The user name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// What turned TLS on.
+    pub tls: String,
+    /// The file of the CAs.
+    pub ca_file: String,
+    /// The file of our certificate.
+    pub cert_file: String,
+    /// The file of our key.
+    pub key_file: String,
+    /// The name to verify.
+    pub server_name: String,
+}
+
+impl Sources {
+    /// The flags that begin with `prefix`, such as `--write-redis`.
+    pub fn of_flags(prefix: &str) -> Self {
+        let flag = |name: &str| format!("{prefix}-{name}");
+        Sources {
+            address: flag("addr"),
+            user: flag("user"),
+            password: flag("pass-file"),
+            tls: flag("tls"),
+            ca_file: flag("ca-file"),
+            cert_file: flag("cert-file"),
+            key_file: flag("key-file"),
+            server_name: flag("server-name"),
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Sources::of_flags("--redis")
+    }
+}
+
 /// One Redis server and everything needed to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    /// Where it is.
     pub address: Address,
+    /// Whom to log in as; `None`: the server's default user.
     pub username: Option<String>,
+    /// What to log in with.
     pub password: Password,
     /// Database number; 0 sends no `SELECT`.
     pub database: u32,
     /// `None`: plaintext.
     pub tls: Option<TlsOptions>,
+    /// What gave all these, for errors.
+    pub sources: Sources,
 }
 
 /// A worker's connections to one server, and their limits.
 #[derive(Clone, Debug)]
 pub struct SetOptions {
+    /// The server.
     pub endpoint: Endpoint,
     /// Connections per worker, at least 1.
     pub connections: usize,
@@ -107,4 +191,20 @@ pub struct SetOptions {
     pub ping_interval: Duration,
     /// Unanswered commands per connection; more are refused.
     pub max_in_flight: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_odd_about_a_secret() {
+        let check = |text: &str, flaw| assert_eq!(Secret::new(text).flaw(), flaw, "{text:?}");
+        check("geheim", None);
+        check(" ge heim ", None);
+        check("geheim\n", Some(Flaw::Newline));
+        check("geheim\r\n", Some(Flaw::Newline));
+        check("\u{feff}geheim", Some(Flaw::ByteOrderMark));
+        check("", None);
+    }
 }

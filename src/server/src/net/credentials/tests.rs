@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::metrics::{Side, Worker};
-use crate::net::endpoint::Address;
+use crate::net::endpoint::{Address, Sources};
 
 /// A role with a password file, a CA file, a certificate and a key, all of them good.
 struct Rig {
@@ -44,6 +44,7 @@ impl Rig {
                 key_file: Some(path("key")),
                 server_name: None,
             }),
+            sources: Sources::default(),
         };
         let metrics = RoleOf::new(Arc::new(Worker::default()), Side::Write);
         let rig = Rig {
