@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::certificate::Certificate;
 use super::report::Verdict;
 use super::session::{OpenError, Secured};
-use crate::net::DialError;
-use crate::net::endpoint::{Password, TlsOptions};
-use redis_api_wire::conn::Error;
+use crate::net::endpoint::{Endpoint, Password, TlsOptions};
+use crate::net::{DialError, explain_login, suggests_tls, unreachable};
+use redis_api_wire::conn::{Error, Greeting, Hello};
 use redis_api_wire::resp::ErrorKind;
 
 /// A lookup this slow is felt at each reconnect; a resolver's own retry takes 5 s.
@@ -70,19 +70,6 @@ pub(super) fn tcp(attempts: &[Attempt], flag: &str) -> Verdict {
     }
 }
 
-fn unreachable(error: &io::Error, flag: &str) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!(
-            "start the server, let it listen on this address (its `bind` and `port`), or correct \
-             {flag}"
-        ),
-        io::ErrorKind::TimedOut => format!(
-            "correct {flag}, or let packets through: firewall, NetworkPolicy, security group"
-        ),
-        _ => format!("correct {flag}, or the network"),
-    }
-}
-
 /// A session that stands: the chain that the server showed. `now` is in seconds since the epoch.
 pub(super) fn tls(secured: &Secured, options: &TlsOptions, now: i64) -> Verdict {
     let roots = match &options.ca_file {
@@ -123,93 +110,58 @@ pub(super) fn tls(secured: &Secured, options: &TlsOptions, now: i64) -> Verdict 
 }
 
 /// Why there is no session: the step at which it failed, and the verdict.
-pub(super) fn failure(error: &OpenError, prefix: &str) -> (&'static str, Verdict) {
-    match error {
+pub(super) fn failure(error: &OpenError, endpoint: &Endpoint) -> (&'static str, Verdict) {
+    let (step, explained) = match error {
         OpenError::Dial(error) => {
-            let found = error.to_string();
-            match error {
-                DialError::Lookup { .. } => ("name", Verdict::fail(found, "correct the name")),
-                DialError::Connect { error, .. } => {
-                    let cure = unreachable(error, &format!("{prefix}-addr"));
-                    ("connect", Verdict::fail(found, cure))
-                }
-                DialError::Tls(text) => ("tls", with_own_cure(text)),
-                DialError::Secret { .. } => (
-                    "login",
-                    Verdict::fail(found, format!("mount it, or correct {prefix}-pass-file")),
-                ),
-                DialError::Timeout(_) => (
-                    "connect",
-                    Verdict::fail(found, "see whether the server or the network hangs"),
-                ),
-            }
+            let step = match error {
+                DialError::Lookup { .. } => "name",
+                DialError::Connect { .. } | DialError::Timeout(_) => "connect",
+                DialError::Tls(_) | DialError::TlsFile(_) => "tls",
+                DialError::Secret { .. } => "login",
+            };
+            (step, error.explain(endpoint))
         }
-        OpenError::Login { error, hint } => login_failure(error, hint, prefix),
-    }
-}
-
-fn login_failure(error: &Error, hint: &str, prefix: &str) -> (&'static str, Verdict) {
-    let fail = |cure: String| match error {
-        // The text without the cure that `Display` adds: there is a better one here.
-        Error::Login { text, .. } => Verdict::fail(format!("login refused: {text}"), cure),
-        _ => Verdict::fail(error.to_string(), cure),
-    };
-    let verdict = match error {
-        Error::Login { kind, .. } => fail(match kind {
-            ErrorKind::NoAuth => format!("give {prefix}-pass-file"),
-            ErrorKind::WrongPass => {
-                format!("correct {prefix}-user, or what {prefix}-pass-file holds")
-            }
-            ErrorKind::NoPerm => "grant it to the user (README, \"Least rights in Redis\")".into(),
-            ErrorKind::MaxClients => {
-                "raise the server's maxclients, or run fewer workers or connections".into()
-            }
-            ErrorKind::Loading => "wait until it has loaded its data".into(),
-            _ => "look into the server's log".into(),
-        }),
-        Error::LoginTimeout => fail(
-            "the server accepts connections and does not answer: see whether it hangs (its CPU, \
-             disk, log), or is stopped"
-                .into(),
-        ),
-        Error::Closed | Error::Io(_) | Error::Malformed(_) if !hint.is_empty() => {
-            return ("tls", with_own_cure(&format!("{error}{hint}")));
+        OpenError::Login { error, flaw, .. } => {
+            let of_tls = matches!(error, Error::Tls { .. }) || suggests_tls(endpoint, error);
+            let step = if of_tls { "tls" } else { "login" };
+            (step, explain_login(endpoint, *flaw, error))
         }
-        Error::Io(text) if text.starts_with("TLS ") => return ("tls", with_own_cure(text)),
-        Error::Closed => fail("look into the server's log; it may be full, or forbid us".into()),
-        _ => fail(format!(
-            "see that {prefix}-addr is that of a Redis or Valkey server"
-        )),
     };
-    ("login", verdict)
-}
-
-/// A text of the TLS layer, which ends with its cure behind a colon.
-fn with_own_cure(text: &str) -> Verdict {
-    match text.rsplit_once(": ") {
-        Some((found, cure)) if !found.ends_with("failed") => Verdict::fail(found, cure),
-        _ => Verdict::fail(text, "look into the server's log"),
-    }
+    let cure = explained.cure;
+    let cure = cure.unwrap_or_else(|| "look into the server's log".to_string());
+    (step, Verdict::fail(explained.cause, cure))
 }
 
 /// A login that was let in.
-pub(super) fn login(protocol: u8, user: &str, password: &Password, took: Duration) -> Verdict {
-    let secret = match password {
-        Password::None => "without a password",
-        Password::Given(_) => "by the password given",
-        Password::File(_) => "by the password file",
+pub(super) fn login(
+    greeting: Greeting,
+    user: &str,
+    endpoint: &Endpoint,
+    took: Duration,
+) -> Verdict {
+    let secret = match &endpoint.password {
+        Password::None => "without a password".to_string(),
+        Password::Given(_) | Password::File(_) => {
+            format!("by the password of {}", endpoint.sources.password)
+        }
     };
     let found = format!(
-        "RESP{protocol} as {user} {secret}, in {} all in all",
+        "RESP{} as {user} {secret}, in {} all in all",
+        greeting.protocol,
         ms(took)
     );
-    if protocol < 3 {
-        return Verdict::warn(
-            found,
-            "run Redis 6 or newer, or grant +hello: without it a login takes more round trips",
-        );
-    }
-    Verdict::ok(found)
+    let cure = match greeting.hello {
+        Hello::Accepted => return Verdict::ok(found),
+        Hello::Refused(ErrorKind::NoPerm) => "grant +hello to the user",
+        Hello::Refused(_) => "run Redis 6 or newer, and a proxy before it that knows HELLO",
+        Hello::Skipped => {
+            "the server, or a proxy before it, closes at HELLO: use one that knows it"
+        }
+    };
+    Verdict::warn(
+        format!("{found}; the login takes more round trips without HELLO"),
+        cure,
+    )
 }
 
 fn ms(duration: Duration) -> String {
@@ -220,6 +172,7 @@ fn ms(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::check::report::Status;
+    use crate::net::endpoint::{Address, Sources};
 
     #[track_caller]
     fn check(verdict: Verdict, status: Status, found: &str, cure: &str) {
@@ -295,55 +248,80 @@ mod tests {
         check(&[], Status::Fail, "no address", flag);
     }
 
-    #[test]
-    fn failures_of_tls_end_with_their_cure() {
-        let check_text = |text: &str, found: &str, cure: &str| {
-            let (step, verdict) = failure(&OpenError::Dial(DialError::Tls(text.into())), "--x");
-            assert_eq!(step, "tls");
-            assert_eq!(verdict.found, found);
-            assert_eq!(verdict.cure.as_deref(), Some(cure));
-        };
-        check_text(
-            "TLS handshake with h failed: the server's certificate has expired: renew it",
-            "TLS handshake with h failed: the server's certificate has expired",
-            "renew it",
-        );
-        check_text(
-            "TLS handshake with h failed: what",
-            "TLS handshake with h failed: what",
-            "look into the server's log",
-        );
+    fn endpoint(password: Password) -> Endpoint {
+        Endpoint {
+            address: Address::Tcp {
+                host: "h".into(),
+                port: 1,
+            },
+            username: None,
+            password,
+            database: 0,
+            tls: None,
+            sources: Sources::of_flags("--write-redis"),
+        }
     }
 
     #[test]
-    fn failures_of_login() {
-        let judge = |error, hint| failure(&OpenError::Login { error, hint }, "--write-redis");
-        let refused = |kind, text: &str| Error::Login {
-            kind,
-            text: text.into(),
+    fn each_failure_has_its_step() {
+        let judge = |error| failure(&error, &endpoint(Password::None));
+        let login = |error| OpenError::Login {
+            error,
+            flaw: None,
+            closed_at_hello: false,
         };
-        let (step, verdict) = judge(refused(ErrorKind::WrongPass, "WRONGPASS no"), "");
-        assert_eq!(
-            (step, verdict.found.as_str()),
-            ("login", "login refused: WRONGPASS no")
+        let check_step = |error, expected, found, cure| {
+            let (step, verdict) = judge(error);
+            assert_eq!(step, expected);
+            check(verdict, Status::Fail, found, cure);
+        };
+        check_step(
+            login(Error::Login {
+                kind: ErrorKind::WrongPass,
+                text: "WRONGPASS no".into(),
+            }),
+            "login",
+            "login refused: WRONGPASS no",
+            "--write-redis-pass-file",
         );
-        check(verdict, Status::Fail, "", "--write-redis-pass-file");
-        let (_, verdict) = judge(refused(ErrorKind::MaxClients, "ERR max number"), "");
-        check(verdict, Status::Fail, "ERR max number", "raise");
-        let (_, verdict) = judge(Error::LoginTimeout, "");
-        check(verdict, Status::Fail, "in time", "hangs");
-        let (step, verdict) = judge(Error::Closed, "; perhaps only TLS: give rediss://");
-        assert_eq!(step, "tls");
-        check(verdict, Status::Fail, "perhaps only TLS", "give rediss://");
+        check_step(login(Error::LoginTimeout), "login", "in time", "hangs");
+        check_step(
+            login(Error::Tls {
+                cause: "the cause".into(),
+                cure: "the cure".into(),
+            }),
+            "tls",
+            "the cause",
+            "the cure",
+        );
+        check_step(
+            login(Error::Closed),
+            "tls",
+            "perhaps it speaks only TLS",
+            "give rediss://",
+        );
+        check_step(
+            OpenError::Dial(DialError::Timeout("connecting")),
+            "connect",
+            "connecting",
+            "hangs",
+        );
     }
 
     #[test]
     fn logins() {
         let took = Duration::from_micros(1_500);
-        let judge = |protocol| login(protocol, "u", &Password::File("f".into()), took);
-        let found = "RESP3 as u by the password file, in 1.5 ms";
-        check(judge(3), Status::Ok, found, "");
-        check(judge(2), Status::Warn, "RESP2 as u", "+hello");
+        let judge = |protocol, hello| {
+            let greeting = Greeting { protocol, hello };
+            login(greeting, "u", &endpoint(Password::File("f".into())), took)
+        };
+        let found = "RESP3 as u by the password of --write-redis-pass-file, in 1.5 ms";
+        check(judge(3, Hello::Accepted), Status::Ok, found, "");
+        let refused = |kind| judge(2, Hello::Refused(kind));
+        let resp2 = "RESP2 as u";
+        check(refused(ErrorKind::NoPerm), Status::Warn, resp2, "+hello");
+        check(refused(ErrorKind::Other), Status::Warn, resp2, "Redis 6");
+        check(judge(2, Hello::Skipped), Status::Warn, resp2, "closes");
     }
 
     #[test]

@@ -45,12 +45,17 @@ pub const LONGEST: Duration = Duration::from_secs(25);
 /// What to check: options of `serve`.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The server of the reads.
     pub read: SetOptions,
+    /// The server of the writes.
     pub write: SetOptions,
+    /// What the read server has to be.
     pub read_role: ReadRole,
+    /// A reply to a question may take some of these.
     pub request_timeout: Duration,
     /// `None`: one per core granted.
     pub workers: Option<NonZeroUsize>,
+    /// The commands that depend on options.
     pub uses: Uses,
     /// The age from which on reads are refused; `None`: none.
     pub max_stale: Option<Duration>,
@@ -79,9 +84,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
 async fn examine(options: &Options, resolver: &Resolver) -> Report {
     let (workers, why) = granted_workers(options.workers);
     let end = Instant::now() + LONGEST;
-    let side = |role, prefix, set| Side {
+    let side = |role, set| Side {
         role,
-        prefix,
         set,
         read_role: options.read_role,
         uses: options.uses,
@@ -91,8 +95,8 @@ async fn examine(options: &Options, resolver: &Resolver) -> Report {
         resolver,
         end,
     };
-    let read = side(Role::Read, "--read-redis", &options.read);
-    let write = side(Role::Write, "--write-redis", &options.write);
+    let read = side(Role::Read, &options.read);
+    let write = side(Role::Write, &options.write);
     let (mut report, mut of_write) = (Report::default(), Report::default());
     // At the same time: what hangs for one doesn't use up the other's time.
     let (read, write) = tokio::join!(read.examine(&mut report), write.examine(&mut of_write));
@@ -131,24 +135,25 @@ fn of_process(options: &Options, workers: usize, why: &str, report: &mut Report)
     if let Some(path) = &options.token_file {
         add("file", process::file("--write-token-file", path, true));
     }
-    for (prefix, set) in [
-        ("--read-redis", &options.read),
-        ("--write-redis", &options.write),
-    ] {
-        let Endpoint { password, tls, .. } = &set.endpoint;
-        let mut file = |name, path: Option<&std::path::PathBuf>, secret| {
+    for set in [&options.read, &options.write] {
+        let Endpoint {
+            password,
+            tls,
+            sources,
+            ..
+        } = &set.endpoint;
+        let mut file = |flag: &str, path: Option<&PathBuf>, secret| {
             if let Some(path) = path {
-                let flag = format!("{prefix}-{name}");
-                add("file", process::file(&flag, path, secret));
+                add("file", process::file(flag, path, secret));
             }
         };
         if let Password::File(path) = password {
-            file("pass-file", Some(path), true);
+            file(&sources.password, Some(path), true);
         }
         if let Some(tls) = tls {
-            file("ca-file", tls.ca_file.as_ref(), false);
-            file("cert-file", tls.cert_file.as_ref(), false);
-            file("key-file", tls.key_file.as_ref(), true);
+            file(&sources.ca_file, tls.ca_file.as_ref(), false);
+            file(&sources.cert_file, tls.cert_file.as_ref(), false);
+            file(&sources.key_file, tls.key_file.as_ref(), true);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! This process and the machine under it: cores, file descriptors, backlog, files.
 
-use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -83,12 +83,22 @@ pub(super) fn backlog(asked: i32, kernel: Option<u32>) -> Verdict {
 /// A file that a flag names: it must be readable, and if it is secret, not by everyone.
 pub(super) fn file(flag: &str, path: &Path, secret: bool) -> Verdict {
     let shown = path.display();
-    // A folder can be opened, but not read.
-    let opened = File::open(path).and_then(|file| file.metadata());
-    let metadata = match opened {
+    // Looked at before it is opened: opening a pipe would wait for its writer, and take what it
+    // says.
+    let looked = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => fs::File::open(path).map(|_| metadata),
+        false => Ok(metadata),
+    });
+    let metadata = match looked {
         Ok(metadata) if metadata.is_file() => metadata,
+        Ok(metadata) if metadata.file_type().is_fifo() => {
+            return Verdict::warn(
+                format!("{flag} {shown} is a pipe: it gives its content once, at the start"),
+                "give a regular file, so that a new content is used without a restart",
+            );
+        }
         Ok(_) => {
-            let found = format!("{flag} {shown} is no file");
+            let found = format!("{flag} {shown} is not a regular file");
             return Verdict::fail(found, format!("correct {flag}"));
         }
         Err(error) => {
@@ -191,7 +201,7 @@ mod tests {
         check(
             file("--f", folder.path(), false),
             Status::Fail,
-            "is no file",
+            "is not a regular file",
         );
     }
 }

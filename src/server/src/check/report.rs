@@ -17,7 +17,9 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// The server of the reads.
     Read,
+    /// The server of the writes.
     Write,
     /// The two servers together.
     Both,
@@ -29,6 +31,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
+    /// As it should be.
     Ok,
     /// Works, and may not do so for long; or can't be seen.
     Warn,
@@ -73,10 +76,13 @@ impl Verdict {
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// Whose it is.
     pub role: Role,
     /// What was looked at, in one word.
     pub name: &'static str,
+    /// How bad it is.
     pub status: Status,
+    /// What was found, without any secret.
     pub found: String,
     /// What to do; absent where all is well.
     pub cure: Option<String>,
@@ -85,6 +91,7 @@ pub struct Finding {
 /// All that was found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// In the order in which they were looked for.
     pub findings: Vec<Finding>,
 }
 

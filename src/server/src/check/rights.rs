@@ -4,7 +4,7 @@
 //! (`ACL DRYRUN`, Redis 7), or else its list of the user's rules is read (`ACL GETUSER`).
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
 
-use super::report::Verdict;
+use super::report::{Role, Verdict};
 use super::session::Value;
 use redis_api_wire::resp::ErrorKind;
 
@@ -135,6 +135,8 @@ pub(super) fn of_write(uses: Uses) -> Vec<Command> {
 pub(super) enum Right {
     Granted,
     Refused,
+    /// The server has no such command, as after `rename-command INFO ""`: no rule can grant it.
+    Absent,
     Unknown,
 }
 
@@ -146,9 +148,37 @@ pub(super) fn tried(reply: &Value) -> Right {
             kind: ErrorKind::NoPerm,
             ..
         } => Right::Refused,
+        Value::Error {
+            kind: ErrorKind::UnknownCommand,
+            ..
+        } => Right::Absent,
         _ => Right::Granted,
     }
 }
+
+/// The server's line where `INFO` gives nothing: what it says to it decides what to do.
+pub(super) fn no_info(refusal: &Value, user: &str, role: Role) -> Verdict {
+    let (said, cure) = match refusal {
+        Value::Error { kind, text } => {
+            let cure = match kind {
+                ErrorKind::NoPerm => format!("ACL SETUSER {user} +info"),
+                ErrorKind::UnknownCommand => RESTORE.to_string(),
+                _ => "look into the server's log".to_string(),
+            };
+            (text.as_str(), cure)
+        }
+        _ => ("no text", RESTORE.to_string()),
+    };
+    let found = format!("INFO is answered with: {said}; role, version and state can't be seen");
+    match role {
+        Role::Read => Verdict::fail(format!("{found}, and reads are refused"), cure),
+        _ => Verdict::warn(found, cure),
+    }
+}
+
+/// What to do about a command that isn't there.
+const RESTORE: &str =
+    "remove its rename-command from the server's redis.conf, or the proxy before it";
 
 /// By the reply to `ACL DRYRUN`: `OK`, or a text that says what is lacking.
 pub(super) fn dry_run(reply: &Value) -> Right {
@@ -249,6 +279,11 @@ pub(super) fn judge(user: &str, rights: &[(Command, Right)], all: bool, remote: 
             names.join(" +")
         )
     };
+    let absent = names(Right::Absent, true);
+    if !absent.is_empty() {
+        let found = format!("the server has no {}", absent.join(", "));
+        return Verdict::fail(found, RESTORE);
+    }
     let refused = names(Right::Refused, true);
     if !refused.is_empty() {
         let found = format!("user {user} may not run {} on the hash", refused.join(", "));
@@ -263,6 +298,10 @@ pub(super) fn judge(user: &str, rights: &[(Command, Right)], all: bool, remote: 
             ),
             format!("ACL SETUSER {user} +acl|whoami +acl|dryrun, or try it with a POST"),
         );
+    }
+    let absent = names(Right::Absent, false);
+    if !absent.is_empty() {
+        return Verdict::warn(format!("the server has no {}", absent.join(", ")), RESTORE);
     }
     let idle = names(Right::Refused, false);
     if !idle.is_empty() {
@@ -368,6 +407,28 @@ mod tests {
     }
 
     #[test]
+    fn the_error_decides_what_to_do_about_info() {
+        let check = |kind, role, status, cure: &str| {
+            let text = "the words".to_string();
+            let verdict = no_info(&Value::Error { kind, text }, "u", role);
+            assert_eq!(verdict.status, status);
+            assert!(verdict.found.contains("the words"), "{verdict:?}");
+            assert!(
+                verdict.cure.as_deref().unwrap().contains(cure),
+                "{verdict:?}"
+            );
+        };
+        let (unknown, no_perm) = (ErrorKind::UnknownCommand, ErrorKind::NoPerm);
+        check(no_perm, Role::Read, Status::Fail, "ACL SETUSER u +info");
+        check(no_perm, Role::Write, Status::Warn, "ACL SETUSER u +info");
+        check(unknown, Role::Read, Status::Fail, "rename-command");
+        check(ErrorKind::Other, Role::Read, Status::Fail, "log");
+        let absent = judge("u", &[(HSET, Right::Absent)], false, true);
+        assert_eq!(absent.status, Status::Fail);
+        assert!(absent.cure.unwrap().contains("rename-command"));
+    }
+
+    #[test]
     fn replies() {
         let error = |kind| Value::Error {
             kind,
@@ -375,6 +436,7 @@ mod tests {
         };
         assert_eq!(tried(&error(ErrorKind::NoPerm)), Right::Refused);
         assert_eq!(tried(&error(ErrorKind::Loading)), Right::Granted);
+        assert_eq!(tried(&error(ErrorKind::UnknownCommand)), Right::Absent);
         assert_eq!(tried(&Value::Null), Right::Granted);
         assert_eq!(dry_run(&Value::Text("OK".into())), Right::Granted);
         assert_eq!(

@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::metrics::{self, RoleOf};
 use crate::net::DialError;
 use crate::net::dial::{self, Stream};
-use crate::net::endpoint::SetOptions;
-use crate::net::{Credentials, LIMITS, Resolver, failed_login, hint};
-use redis_api_wire::conn::{self, Conn, Error, Event, Verdict};
+use crate::net::endpoint::{Flaw, SetOptions};
+use crate::net::{Credentials, LIMITS, Resolver, failed_login};
+use redis_api_wire::conn::{self, Conn, Error, Event, Greeting, Verdict};
 use redis_api_wire::resp::{self, ErrorKind, Reply};
 
 /// The name shown by `CLIENT LIST` while the check runs.
@@ -104,8 +104,10 @@ pub(super) enum OpenError {
     /// The connection ended before login was done.
     Login {
         error: Error,
-        /// What may have to be changed; may be empty.
-        hint: &'static str,
+        /// What is odd about the password.
+        flaw: Option<Flaw>,
+        /// The server may be one that knows no `HELLO`.
+        closed_at_hello: bool,
     },
 }
 
@@ -113,8 +115,8 @@ pub(super) enum OpenError {
 pub(super) struct Session {
     stream: Stream,
     conn: Conn<()>,
-    /// 3, or 2 where the server or the user's rights know no `HELLO`.
-    pub protocol: u8,
+    /// What the server said to `HELLO`.
+    pub greeting: Greeting,
     /// `None`: plaintext.
     pub secured: Option<Secured>,
     /// From the dial to the end of login.
@@ -122,7 +124,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects and logs in by `deadline`, as `serve` does.
+    /// Connects and logs in by `deadline`, as `serve` does: once more without `HELLO` where the
+    /// server closes the connection at it.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -131,13 +134,34 @@ impl Session {
         resolver: &Resolver,
         deadline: Instant,
     ) -> Result<Session, OpenError> {
+        match Session::attempt(set, resolver, deadline, false).await {
+            Err(OpenError::Login {
+                closed_at_hello: true,
+                ..
+            }) => Session::attempt(set, resolver, deadline, true).await,
+            Err(OpenError::Dial(error)) => Err(OpenError::Dial(
+                dial::look_closer(error, &set.endpoint, resolver, deadline).await,
+            )),
+            other => other,
+        }
+    }
+
+    async fn attempt(
+        set: &SetOptions,
+        resolver: &Resolver,
+        deadline: Instant,
+        skip_hello: bool,
+    ) -> Result<Session, OpenError> {
         let started = Instant::now();
         // Nothing is counted here, but credentials count.
         let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
-        let material = Credentials::new("check", uncounted)
-            .read(&set.endpoint, SystemTime::now())
+        let credentials = Credentials::new("check", uncounted);
+        let material = credentials
+            .read(&set.endpoint, resolver, deadline, SystemTime::now())
+            .await
             .map_err(OpenError::Dial)?;
-        let login = dial::login(&set.endpoint, material.password.as_ref(), CLIENT_NAME);
+        let mut login = dial::login(&set.endpoint, material.password.as_ref(), CLIENT_NAME);
+        login.skip_hello = skip_hello;
         let mut secured = None;
         let stream = dial::dial_showing(&set.endpoint, &material, resolver, deadline, &mut |tls| {
             secured = Some(Secured::of(tls));
@@ -154,14 +178,18 @@ impl Session {
         let mut session = Session {
             stream,
             conn: Conn::new(options, login, deadline.into_std(), now),
-            protocol: 0,
+            greeting: Greeting::default(),
             secured,
             took: Duration::ZERO,
         };
         let outcome = timeout_at(deadline, session.log_in(set)).await;
         if let Err(error) = outcome.unwrap_or(Err(Error::LoginTimeout)) {
-            let hint = hint(&set.endpoint, &error);
-            return Err(OpenError::Login { error, hint });
+            let closed = matches!(error, Error::Closed | Error::Io(_));
+            return Err(OpenError::Login {
+                closed_at_hello: closed && session.conn.awaits_hello(),
+                flaw: credentials.flaw(),
+                error,
+            });
         }
         session.took = started.elapsed();
         Ok(session)
@@ -171,7 +199,7 @@ impl Session {
         while !self.conn.is_ready() {
             self.send().await?;
             let received = self.stream.read_buf(self.conn.input()).await;
-            let received = received.map_err(|error| failed_login(&set.endpoint, &error))?;
+            let received = received.map_err(|error| failed_login(&set.endpoint, error))?;
             self.take_in(received)?;
         }
         Ok(())
@@ -226,17 +254,17 @@ impl Session {
         if received == 0 {
             return Err(Error::Closed);
         }
-        let (mut value, mut protocol) = (None, self.protocol);
+        let (mut value, mut greeting) = (None, self.greeting);
         let now = Instant::now().into_std();
         self.conn.on_input(now, |event| {
             match event {
-                Event::Ready(greeting) => protocol = greeting.protocol,
+                Event::Ready(hello) => greeting = hello,
                 Event::Reply((), reply) => value = Some(Value::of(reply)),
                 Event::Push(_) => {}
             }
             Verdict::Continue
         })?;
-        self.protocol = protocol;
+        self.greeting = greeting;
         Ok(value)
     }
 }

@@ -28,8 +28,6 @@ const PATIENCE: u32 = 5;
 /// What a role is examined with.
 pub(super) struct Side<'a> {
     pub role: Role,
-    /// Of its flags: `--read-redis`.
-    pub prefix: &'static str,
     pub set: &'a SetOptions,
     pub read_role: ReadRole,
     pub uses: Uses,
@@ -54,7 +52,7 @@ impl Side<'_> {
         let session = match opened {
             Ok(session) => session,
             Err(error) => {
-                let (name, verdict) = connect::failure(&error, self.prefix);
+                let (name, verdict) = connect::failure(&error, &self.set.endpoint);
                 report.add(self.role, name, verdict);
                 return None;
             }
@@ -99,7 +97,7 @@ impl Side<'_> {
             let outcome = outcome.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
             attempts.push((*address, outcome.map(|_| started.elapsed())));
         }
-        let verdict = connect::tcp(&attempts, &format!("{}-addr", self.prefix));
+        let verdict = connect::tcp(&attempts, &self.set.endpoint.sources.address);
         report.add(self.role, "connect", verdict);
         attempts.iter().any(|(_, outcome)| outcome.is_ok())
     }
@@ -122,7 +120,7 @@ impl Asked<'_> {
         } else if !endpoint.address.is_local() {
             let verdict = Verdict::warn(
                 "plaintext to another host: password and data can be read on the way",
-                format!("turn TLS on by rediss:// or {}-tls", self.side.prefix),
+                format!("turn TLS on by rediss:// or {}", endpoint.sources.tls),
             );
             report.add(role, "tls", verdict);
         }
@@ -132,20 +130,17 @@ impl Asked<'_> {
             (None, Some(user)) => user.clone(),
             (None, None) => "default".to_string(),
         };
-        let Session { protocol, took, .. } = self.session;
-        let verdict = connect::login(protocol, &user, &endpoint.password, took);
+        let Session { greeting, took, .. } = self.session;
+        let verdict = connect::login(greeting, &user, endpoint, took);
         report.add(role, "login", verdict);
         self.rights(&user, report).await?;
 
-        let Some(info) = self.info().await? else {
-            let cure = format!("ACL SETUSER {user} +info");
-            let found = "INFO is refused: role, version and state can't be seen";
-            let verdict = match role {
-                Role::Read => Verdict::fail(format!("{found}, and reads are refused"), cure),
-                _ => Verdict::warn(found, cure),
-            };
-            report.add(role, "server", verdict);
-            return Ok(None);
+        let info = match self.info().await? {
+            Ok(info) => info,
+            Err(refusal) => {
+                report.add(role, "server", rights::no_info(&refusal, &user, role));
+                return Ok(None);
+            }
         };
         report.add(role, "server", server::version(&info));
         self.settings(&info, report).await?;
@@ -153,18 +148,22 @@ impl Asked<'_> {
     }
 
     /// What the server says of itself, or as many sections of it as this user may see: a rule can
-    /// grant single ones (`+info|replication`).
-    async fn info(&mut self) -> Result<Option<Info>, Error> {
-        if let Value::Text(all) = self.ask(&["INFO"]).await? {
-            return Ok(Some(Info(all)));
-        }
+    /// grant single ones (`+info|replication`). An `Err` is what it says to `INFO` instead.
+    async fn info(&mut self) -> Result<Result<Info, Value>, Error> {
+        let refusal = match self.ask(&["INFO"]).await? {
+            Value::Text(all) => return Ok(Ok(Info(all))),
+            other => other,
+        };
         let mut seen = String::new();
         for section in SECTIONS {
             if let Value::Text(text) = self.ask(&["INFO", section]).await? {
                 seen += &text;
             }
         }
-        Ok((!seen.is_empty()).then_some(Info(seen)))
+        Ok(match seen.is_empty() {
+            true => Err(refusal),
+            false => Ok(Info(seen)),
+        })
     }
 
     async fn ask(&mut self, words: &[&str]) -> Result<Value, Error> {

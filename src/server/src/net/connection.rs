@@ -5,7 +5,6 @@
 //! requests that woke it.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,9 +14,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::dial::Stream;
-use super::endpoint::{Address, Endpoint};
+use super::dial_error::{ended, failed_login};
+use super::endpoint::Endpoint;
 use super::link::OwnedLink;
-use super::tls;
 use crate::metrics;
 use crate::turn::Turn;
 use redis_api_wire::conn::{Error, Event, Verdict};
@@ -91,7 +90,7 @@ impl<'a, W: 'static> Connection<'a, W> {
             {
                 // The reason may be there to be read: an alert, sent before the server closed.
                 return match self.read(cx) {
-                    Err(alert @ Error::Tls(_)) => Err(alert),
+                    Err(alert @ Error::Tls { .. }) => Err(alert),
                     _ => Err(error),
                 };
             }
@@ -165,7 +164,7 @@ impl<'a, W: 'static> Connection<'a, W> {
             match polled {
                 Poll::Pending => return Ok((false, None)),
                 Poll::Ready(Err(error)) if !conn.is_ready() => {
-                    return Err(failed_login(self.endpoint, &error));
+                    return Err(failed_login(self.endpoint, error));
                 }
                 Poll::Ready(Err(error)) => return Err(ended(&error)),
                 Poll::Ready(Ok(0)) => return Err(Error::Closed),
@@ -230,29 +229,6 @@ impl<'a, W: 'static> Connection<'a, W> {
             acted = true;
         }
         Ok(acted)
-    }
-}
-
-/// What reading failed with before login was done. With TLS 1.3 a server refuses our certificate
-/// only now.
-pub fn failed_login(endpoint: &Endpoint, error: &io::Error) -> Error {
-    let of_tls = error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>());
-    match (&endpoint.address, &endpoint.tls) {
-        (Address::Tcp { host, .. }, Some(options)) if of_tls => {
-            Error::Tls(tls::explain(error, host, options))
-        }
-        _ => ended(error),
-    }
-}
-
-/// What reading or writing failed with. A server that dies says no goodbye in TLS: that is an end
-/// like any other, which rustls tells with a link to its own manual.
-fn ended(error: &io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::Closed,
-        _ => Error::Io(error.to_string()),
     }
 }
 

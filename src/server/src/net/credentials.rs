@@ -5,6 +5,8 @@
 //! connection into an outage: the last good content stays in use, is warned about once, and counted.
 //!
 //! Invariants:
+//! - files are read on the shared pool and for as long as a connect may take: a disk that hangs, or
+//!   a pipe, stops no worker;
 //! - password, CAs, and certificate with key are kept apart: a broken one doesn't hold back a good
 //!   new one of the others;
 //! - a certificate is only ever used with the key that was read with it;
@@ -13,17 +15,20 @@
 //! Non-goals: watching files (a connection that stands needs no new ones); trying the password
 //! before the present one (the server may accept two, which has no gap at all).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::dial_error::DialError;
-use super::endpoint::{Endpoint, Password, Secret, TlsOptions};
-use super::tls::{self, Identity, TlsMaterial, Trust};
+use tokio::time::{Instant, timeout_at};
+
+use super::dial_error::{DialError, SecretError};
+use super::endpoint::{Endpoint, Flaw, Password, Secret, TlsOptions};
+use super::files::{self, Pipes};
+use super::resolve::Resolver;
+use super::tls::{self, Identity, TlsError, TlsMaterial, Trust};
 use crate::metrics::RoleOf;
 
 /// Redis takes no longer argument from a client that is yet to log in ("unauthenticated bulk
@@ -32,6 +37,7 @@ const MAX_PASSWORD_BYTES: u64 = 16 * 1024;
 
 /// What one connect uses.
 pub struct Material {
+    /// `None`: none is needed.
     pub password: Option<Secret>,
     /// `None`: plaintext.
     pub tls: Option<TlsMaterial>,
@@ -42,14 +48,33 @@ pub struct Credentials {
     /// Names the role in log lines: `read` or `write`.
     role: &'static str,
     metrics: RoleOf,
-    kept: RefCell<AllKept>,
+    last_good: RefCell<LastGoodFiles>,
+    /// Of the password in use.
+    flaw: Cell<Option<Flaw>>,
 }
 
 #[derive(Default)]
-struct AllKept {
-    password: Kept<Secret>,
-    trust: Kept<Trust>,
-    identity: Kept<Identity>,
+struct LastGoodFiles {
+    password: LastGood<Secret>,
+    trust: LastGood<Trust>,
+    identity: LastGood<Identity>,
+}
+
+/// The files of an endpoint.
+#[derive(Clone)]
+struct Files {
+    password: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    /// Certificate and key.
+    identity: Option<TlsOptions>,
+}
+
+/// What the files hold; `None` where there is no such file.
+struct Contents {
+    /// The inner `None`: the file is empty.
+    password: Option<io::Result<Option<Secret>>>,
+    trust: Option<Result<Trust, TlsError>>,
+    identity: Option<Result<Identity, TlsError>>,
 }
 
 impl Credentials {
@@ -58,89 +83,187 @@ impl Credentials {
         Credentials {
             role,
             metrics,
-            kept: RefCell::default(),
+            last_good: RefCell::default(),
+            flaw: Cell::new(None),
         }
     }
 
-    /// Reads the files of `endpoint`, which must be the same at each call; `now` is when.
+    /// What is odd about the password that was read last.
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.flaw.get()
+    }
+
+    /// Reads the files of `endpoint`, which must be the same at each call, by `deadline` and on the
+    /// pool of `resolver`; `now` is when.
     ///
     /// # Errors
     /// A file can't be used, and there is no earlier good content of it.
-    pub fn read(&self, endpoint: &Endpoint, now: SystemTime) -> Result<Material, DialError> {
-        let mut kept = self.kept.borrow_mut();
-        let material = self.renew(&mut kept, endpoint, now);
+    pub async fn read(
+        &self,
+        endpoint: &Endpoint,
+        resolver: &Resolver,
+        deadline: Instant,
+        now: SystemTime,
+    ) -> Result<Material, DialError> {
+        let contents = Files::of(endpoint).read(resolver, deadline).await;
+        let mut last_good = self.last_good.borrow_mut();
+        let material = self.renew(&mut last_good, endpoint, contents, now);
         let role = self.metrics.role();
-        role.credentials_read.set(kept.oldest().map(unix_seconds));
-        role.credentials_stale.set(u64::from(kept.is_stale()));
+        role.credentials_read
+            .set(last_good.oldest().map(unix_seconds));
+        role.credentials_stale.set(u64::from(last_good.is_stale()));
+        let password = material.as_ref().ok().and_then(|m| m.password.as_ref());
+        self.flaw.set(password.and_then(Secret::flaw));
         material
     }
 
     fn renew(
         &self,
-        kept: &mut AllKept,
+        last_good: &mut LastGoodFiles,
         endpoint: &Endpoint,
+        contents: Contents,
         now: SystemTime,
     ) -> Result<Material, DialError> {
-        let password = match &endpoint.password {
-            Password::None => None,
-            Password::Given(secret) => Some(secret.clone()),
-            Password::File(path) => self.password(&mut kept.password, path, now)?,
+        let password = match (&endpoint.password, contents.password) {
+            (Password::Given(secret), _) => Some(secret.clone()),
+            (Password::File(path), Some(content)) => {
+                self.password(&mut last_good.password, path, content, now)?
+            }
+            (Password::None | Password::File(_), _) => None,
         };
-        let tls = match &endpoint.tls {
+        if endpoint.tls.is_none() {
+            let tls = None;
+            return Ok(Material { password, tls });
+        }
+        let trust = match contents.trust {
+            None => tls::built_in_roots(),
+            Some(fresh) => last_good
+                .trust
+                .renew(fresh, now, self.role, "CA file")
+                .map_err(DialError::TlsFile)?,
+        };
+        let identity = match contents.identity {
             None => None,
-            Some(options) => Some(self.tls(kept, options, now)?),
+            Some(fresh) => {
+                let what = "certificate and key";
+                let identity = last_good.identity.renew(fresh, now, self.role, what);
+                Some(identity.map_err(DialError::TlsFile)?)
+            }
         };
+        let tls = Some(TlsMaterial { trust, identity });
         Ok(Material { password, tls })
     }
 
     fn password(
         &self,
-        kept: &mut Kept<Secret>,
+        last_good: &mut LastGood<Secret>,
         path: &Path,
+        content: io::Result<Option<Secret>>,
         now: SystemTime,
     ) -> Result<Option<Secret>, DialError> {
-        let fresh = match read_password(path) {
+        let fresh = match content {
             // At the start an empty file means what an empty password does: none.
-            Ok(None) if kept.good.is_none() => return Ok(None),
+            Ok(None) if last_good.good.is_none() => return Ok(None),
             Ok(None) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
             Ok(Some(secret)) => Ok(secret),
             Err(error) => Err(error),
         };
-        let fresh = fresh.map_err(|error| DialError::Secret {
+        if let Ok(secret) = &fresh
+            && let Some(flaw) = secret.flaw()
+            && last_good
+                .good
+                .as_ref()
+                .is_none_or(|(good, _)| good != secret)
+        {
+            let (role, path) = (self.role, path.display());
+            tracing::warn!("{role}: the password in {path} {flaw}; if that is wrong, remove it");
+        }
+        let fresh = fresh.map_err(|error| SecretError {
             path: path.to_owned(),
             error,
         });
-        kept.renew(fresh, now, self.role, "password").map(Some)
-    }
-
-    fn tls(
-        &self,
-        kept: &mut AllKept,
-        options: &TlsOptions,
-        now: SystemTime,
-    ) -> Result<TlsMaterial, DialError> {
-        let of_tls = |error| DialError::Tls(format!("TLS: {error}"));
-        let trust = match &options.ca_file {
-            None => tls::built_in_roots(),
-            Some(path) => {
-                let fresh = tls::roots(path);
-                let trust = kept.trust.renew(fresh, now, self.role, "CA file");
-                trust.map_err(of_tls)?
-            }
-        };
-        let identity = match tls::identity(options).transpose() {
-            None => None,
-            Some(fresh) => {
-                let what = "certificate and key";
-                let identity = kept.identity.renew(fresh, now, self.role, what);
-                Some(identity.map_err(of_tls)?)
-            }
-        };
-        Ok(TlsMaterial { trust, identity })
+        let secret = last_good.renew(fresh, now, self.role, "password");
+        secret.map(Some).map_err(DialError::Secret)
     }
 }
 
-impl AllKept {
+impl Files {
+    fn of(endpoint: &Endpoint) -> Self {
+        let tls = endpoint.tls.as_ref();
+        Files {
+            password: match &endpoint.password {
+                Password::File(path) => Some(path.clone()),
+                Password::None | Password::Given(_) => None,
+            },
+            ca: tls.and_then(|tls| tls.ca_file.clone()),
+            identity: tls
+                .filter(|tls| tls.cert_file.is_some() || tls.key_file.is_some())
+                .cloned(),
+        }
+    }
+
+    async fn read(self, resolver: &Resolver, deadline: Instant) -> Contents {
+        let key = self.key();
+        if key.is_empty() {
+            return Contents {
+                password: None,
+                trust: None,
+                identity: None,
+            };
+        }
+        let files = self.clone();
+        let reading = resolver.read_files(&key, move |pipes| files.contents(pipes));
+        match timeout_at(deadline, reading).await {
+            Ok(Ok(contents)) => contents,
+            Ok(Err(error)) => self.unreadable(|| io::Error::new(error.kind(), error.to_string())),
+            Err(_) => self.unreadable(|| {
+                io::Error::new(io::ErrorKind::TimedOut, "reading it takes too long")
+            }),
+        }
+    }
+
+    /// All paths in one, to tell sets of files apart.
+    fn key(&self) -> String {
+        let identity = self.identity.as_ref();
+        let paths = [
+            self.password.as_ref(),
+            self.ca.as_ref(),
+            identity.and_then(|tls| tls.cert_file.as_ref()),
+            identity.and_then(|tls| tls.key_file.as_ref()),
+        ];
+        let shown = paths.into_iter().flatten().map(|path| path.display());
+        shown.map(|path| format!("file {path}\n")).collect()
+    }
+
+    /// Reads them. Blocks.
+    fn contents(&self, pipes: &Pipes) -> Contents {
+        Contents {
+            password: self.password.as_ref().map(|path| password(path, pipes)),
+            trust: self.ca.as_ref().map(|path| tls::roots(path, pipes)),
+            identity: self
+                .identity
+                .as_ref()
+                .and_then(|options| tls::identity(options, pipes).transpose()),
+        }
+    }
+
+    fn unreadable(&self, error: impl Fn() -> io::Error) -> Contents {
+        let of_tls = |path: &PathBuf| TlsError::Unreadable {
+            path: path.clone(),
+            error: error(),
+        };
+        let identity = self.identity.as_ref();
+        Contents {
+            password: self.password.as_ref().map(|_| Err(error())),
+            trust: self.ca.as_ref().map(|path| Err(of_tls(path))),
+            identity: identity
+                .and_then(|tls| tls.cert_file.as_ref().or(tls.key_file.as_ref()))
+                .map(|path| Err(of_tls(path))),
+        }
+    }
+}
+
+impl LastGoodFiles {
     /// When the oldest of what is in use was read; `None` while no file is.
     fn oldest(&self) -> Option<SystemTime> {
         let times = [
@@ -157,23 +280,23 @@ impl AllKept {
 }
 
 /// The last good content of a file.
-struct Kept<T> {
+struct LastGood<T> {
     /// With the time when it was read.
     good: Option<(T, SystemTime)>,
     /// The file was unusable when it was last read; that is said already.
     is_stale: bool,
 }
 
-impl<T> Default for Kept<T> {
+impl<T> Default for LastGood<T> {
     fn default() -> Self {
-        Kept {
+        LastGood {
             good: None,
             is_stale: false,
         }
     }
 }
 
-impl<T: Clone> Kept<T> {
+impl<T: Clone> LastGood<T> {
     /// `fresh` if it is good, else what was good before.
     fn renew<E: fmt::Display>(
         &mut self,
@@ -185,7 +308,7 @@ impl<T: Clone> Kept<T> {
         match (fresh, &self.good) {
             (Ok(value), _) => {
                 if mem::take(&mut self.is_stale) {
-                    tracing::warn!("{role}: {what} can be read again, the new content is used");
+                    tracing::warn!("{role}: {what} can be read again; the new content is in use");
                 }
                 self.good = Some((value.clone(), now));
                 Ok(value)
@@ -205,18 +328,16 @@ impl<T: Clone> Kept<T> {
     }
 }
 
-/// The text of a password file without one trailing newline; `None` if nothing is left.
-fn read_password(path: &Path) -> io::Result<Option<Secret>> {
-    let mut text = String::new();
-    let file = File::open(path)?;
-    file.take(MAX_PASSWORD_BYTES + 1)
-        .read_to_string(&mut text)?;
+/// The text of a password file without one trailing newline; `None` if nothing is left. Blocks.
+fn password(path: &Path, pipes: &Pipes) -> io::Result<Option<Secret>> {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    let text = files::read(path, MAX_PASSWORD_BYTES, pipes)?;
     if text.len() as u64 > MAX_PASSWORD_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("it is longer than {MAX_PASSWORD_BYTES} bytes"),
-        ));
+        return Err(invalid(format!(
+            "it is longer than {MAX_PASSWORD_BYTES} bytes"
+        )));
     }
+    let text = String::from_utf8(text).map_err(|_| invalid("it is not valid UTF-8".into()))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     Ok(Some(text).filter(|text| !text.is_empty()).map(Secret::new))

@@ -23,7 +23,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sent data that stays unacknowledged for this long resets the connection (`TCP_USER_TIMEOUT`, RFC
 /// 5482). Without it Linux retransmits for about 15 minutes.
-#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A byte stream. A trait object: one indirect call beside each system call is not measurable.
@@ -41,6 +40,7 @@ pub fn login(endpoint: &Endpoint, password: Option<&Secret>, client_name: &str) 
         password: password.map(|secret| secret.reveal().to_owned()),
         client_name: client_name.to_owned(),
         database: endpoint.database,
+        skip_hello: false,
     }
 }
 
@@ -80,14 +80,16 @@ pub async fn dial_showing(
                 (Some(options), Some(material)) => {
                     dial_tls(tcp, host, options, material, deadline, secured).await
                 }
-                (Some(_), None) => Err(DialError::Tls("TLS: no CA is known".to_owned())),
+                // Never plaintext where TLS is asked for.
+                (Some(_), None) => Err(DialError::TlsFile(tls::TlsError::Versions(
+                    rustls::Error::General("its files were not read".to_owned()),
+                ))),
                 (None, _) => Ok(Box::new(tcp)),
             }
         }
     }
 }
 
-#[cfg(unix)]
 async fn dial_unix(path: &std::path::Path, deadline: Instant) -> Result<Stream, DialError> {
     let connect = tokio::net::UnixStream::connect(path);
     match timeout_at(deadline, connect).await {
@@ -98,15 +100,6 @@ async fn dial_unix(path: &std::path::Path, deadline: Instant) -> Result<Stream, 
             error,
         }),
     }
-}
-
-#[cfg(not(unix))]
-async fn dial_unix(path: &std::path::Path, _deadline: Instant) -> Result<Stream, DialError> {
-    let error = io::Error::from(io::ErrorKind::Unsupported);
-    Err(DialError::Connect {
-        target: format!("unix://{}", path.display()),
-        error,
-    })
 }
 
 async fn dial_tcp(
@@ -157,10 +150,8 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
-    #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(stream)
 }
@@ -173,14 +164,43 @@ async fn dial_tls(
     deadline: Instant,
     secured: &mut dyn FnMut(&rustls::ClientConnection),
 ) -> Result<Stream, DialError> {
-    let (connector, name) = tls::connector(material, options, host)
-        .map_err(|error| DialError::Tls(format!("TLS: {error}")))?;
+    let (connector, name) = tls::connector(material, options, host).map_err(DialError::TlsFile)?;
     let handshake = timeout_at(deadline, connector.connect(name, tcp)).await;
     match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => {
             secured(stream.get_ref().1);
             Ok(Box::new(tls::Records::new(stream)))
         }
-        Err(error) => Err(DialError::Tls(tls::explain(&error, host, options))),
+        Err(error) => Err(DialError::Tls(tls::Failure::of(error))),
+    }
+}
+
+/// Looks, by a second handshake, whether the server's key is of a kind that isn't supported, where
+/// `error` leaves that open. Otherwise it is `error` again.
+///
+/// # Cancel safety
+/// Dropping it closes whatever was opened.
+pub async fn look_closer(
+    error: DialError,
+    endpoint: &Endpoint,
+    resolver: &Resolver,
+    deadline: Instant,
+) -> DialError {
+    let (Address::Tcp { host, port }, Some(options)) = (&endpoint.address, &endpoint.tls) else {
+        return error;
+    };
+    if !matches!(&error, DialError::Tls(failure) if failure.hides_the_certificate()) {
+        return error;
+    }
+    let name = options.server_name.as_deref().unwrap_or(host);
+    let (Ok(name), Ok(tcp)) = (
+        tls::server_name(name),
+        dial_tcp(host, *port, resolver, deadline).await,
+    ) else {
+        return error;
+    };
+    match timeout_at(deadline, tls::unsupported_key(tcp, name)).await {
+        Ok(Ok(Some(algorithm))) => DialError::Tls(tls::Failure::UnsupportedKey(algorithm)),
+        _ => error,
     }
 }

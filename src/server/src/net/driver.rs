@@ -8,14 +8,14 @@ use tokio::time::sleep;
 use super::connection::Connection;
 use super::credentials::Credentials;
 use super::dial::{self, Stream};
-use super::dial_error::DialError;
-use super::endpoint::{Address, Endpoint, SetOptions};
+use super::dial_error::{DialError, explain_end, explain_login};
+use super::endpoint::SetOptions;
 use super::link::OwnedLink;
 use super::resolve::Resolver;
 use crate::metrics::{self, ErrorLabel};
 use crate::turn::Turn;
 use redis_api_wire::conn::{self, Conn, Error, backoff};
-use redis_api_wire::resp::{DecodeError, Limits};
+use redis_api_wire::resp::Limits;
 
 /// A connection that stood this long counts as a success: the next wait starts small again.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -34,9 +34,6 @@ pub const LIMITS: Limits = Limits {
     bulk_len: 1 << 20,
     reply_len: 4 << 20,
 };
-
-/// The first byte of a TLS alert: its content type (RFC 8446 §5.1).
-const TLS_ALERT: u8 = 21;
 
 /// What a driver needs beside its link and owner. Time and randomness come from outside.
 pub struct Driver {
@@ -97,19 +94,36 @@ impl Driver {
         owned.owner.down(&owned.link, &ended.why);
     }
 
-    /// One connection from dial to end.
+    /// One connection from dial to end; two, if the server closed the first at `HELLO`.
     async fn connect<W: 'static>(&self, owned: &OwnedLink<W>) -> Ended {
         let deadline = self.turn.clock() + self.options.connect_timeout;
+        let ended = self.attempt(false, deadline, owned).await;
+        if ended.closed_at_hello {
+            return self.attempt(true, deadline, owned).await;
+        }
+        ended
+    }
+
+    async fn attempt<W: 'static>(
+        &self,
+        skip_hello: bool,
+        deadline: Instant,
+        owned: &OwnedLink<W>,
+    ) -> Ended {
         let address = &self.options.endpoint.address;
         tracing::debug!(role = self.role, %address, "{} {address}: connecting", self.role);
         self.metrics.role().connects.add(1);
         match self.dial(deadline).await {
-            Ok((stream, login)) => self.serve(stream, login, deadline, owned).await,
+            Ok((stream, mut login)) => {
+                login.skip_hello = skip_hello;
+                self.serve(stream, login, deadline, owned).await
+            }
             Err(error) => {
                 self.metrics.role().error(failure_of_dial(&error));
                 Ended {
-                    why: error.to_string(),
+                    why: error.explain(&self.options.endpoint).to_string(),
                     logged_in: false,
+                    closed_at_hello: false,
                 }
             }
         }
@@ -135,9 +149,10 @@ impl Driver {
         let connection = Connection::new(stream, owned, endpoint, &self.turn, &self.metrics);
         let error = connection.drive().await;
         self.metrics.role().error(failure_of_conn(&error));
-        let mut logged_in = false;
+        let (mut logged_in, mut closed_at_hello) = (false, false);
         if let Some(conn) = link.take() {
             logged_in = conn.is_ready();
+            closed_at_hello = matches!(error, Error::Closed | Error::Io(_)) && conn.awaits_hello();
             if logged_in {
                 self.metrics.role().connections.sub(1);
             }
@@ -145,20 +160,28 @@ impl Driver {
                 owner.lost(waiter, fate, &error);
             }
         }
-        let hint = if logged_in {
-            ""
+        let endpoint = &self.options.endpoint;
+        let why = if logged_in {
+            explain_end(endpoint, &error)
         } else {
-            hint(endpoint, &error)
+            explain_login(endpoint, self.credentials.flaw(), &error)
         };
         Ended {
-            why: format!("{error}{hint}"),
+            why: why.to_string(),
             logged_in,
+            closed_at_hello,
         }
     }
 
     async fn dial(&self, deadline: Instant) -> Result<(Stream, conn::Login), DialError> {
         let endpoint = &self.options.endpoint;
-        let material = self.credentials.read(endpoint, (self.wall_clock)())?;
+        let reading = self.credentials.read(
+            endpoint,
+            &self.resolver,
+            deadline.into(),
+            (self.wall_clock)(),
+        );
+        let material = reading.await?;
         let login = dial::login(endpoint, material.password.as_ref(), &self.client_name);
         let stream = dial::dial(endpoint, &material, &self.resolver, deadline.into()).await?;
         Ok((stream, login))
@@ -169,6 +192,8 @@ impl Driver {
 struct Ended {
     why: String,
     logged_in: bool,
+    /// The server may be one that knows no `HELLO`.
+    closed_at_hello: bool,
 }
 
 /// Failures in a row, after an attempt that lasted so long, connection included.
@@ -181,25 +206,9 @@ fn failures_after(failures: u32, logged_in: bool, lasted: Duration) -> u32 {
     }
 }
 
-/// What may have to be changed where a login ended so, as the end of a sentence: a port for TLS has
-/// no words in plaintext. It closes the connection, or sends a TLS alert.
-pub fn hint(endpoint: &Endpoint, error: &Error) -> &'static str {
-    let wordless = match error {
-        Error::Closed | Error::Io(_) => true,
-        Error::Malformed(DecodeError::UnknownType(byte)) => *byte == TLS_ALERT,
-        _ => false,
-    };
-    match (&endpoint.address, &endpoint.tls) {
-        (Address::Tcp { .. }, None) if wordless => {
-            "; perhaps it speaks only TLS on this port: give rediss:// or --redis-tls"
-        }
-        _ => "",
-    }
-}
-
 fn failure_of_dial(error: &DialError) -> ErrorLabel {
     match error {
-        DialError::Tls(_) => ErrorLabel::Tls,
+        DialError::Tls(_) | DialError::TlsFile(_) => ErrorLabel::Tls,
         DialError::Timeout(_) => ErrorLabel::Timeout,
         DialError::Lookup { .. } | DialError::Connect { .. } | DialError::Secret { .. } => {
             ErrorLabel::Connect
@@ -210,12 +219,13 @@ fn failure_of_dial(error: &DialError) -> ErrorLabel {
 fn failure_of_conn(error: &Error) -> ErrorLabel {
     match error {
         Error::Closed | Error::Io(_) => ErrorLabel::Lost,
-        Error::Tls(_) => ErrorLabel::Tls,
+        Error::Tls { .. } => ErrorLabel::Tls,
         Error::Malformed(_) | Error::Stray(_) | Error::LoginConfused(_) | Error::Confused(_) => {
             ErrorLabel::Protocol
         }
         Error::Stalled(_) => ErrorLabel::Stalled,
         Error::LoginTimeout => ErrorLabel::Timeout,
+        Error::NoUserNames(_) => ErrorLabel::of(ErrorKind::Other),
         Error::Login { kind, .. } | Error::Unfit { kind, .. } => ErrorLabel::of(*kind),
     }
 }

@@ -8,7 +8,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// `host:port`; the host is a name or an IP address, without brackets.
-    Tcp { host: String, port: u16 },
+    Tcp {
+        /// Where to connect to, and what its certificate is for.
+        host: String,
+        /// The port there.
+        port: u16,
+    },
     /// `unix:///path`.
     Unix(PathBuf),
 }

@@ -2,7 +2,7 @@
 //! clients (listen).
 //!
 //! Invariants: one task per connection drives both directions; all commands of one turn leave in
-//! one write; nothing here is shared between workers but the name-lookup pool; time comes from the
+//! one write; nothing here is shared between workers but the pool for names and files; time comes from the
 //! runtime and randomness from the caller, so that a test that pauses tokio's clock and gives the
 //! seed sees the same waits each time. What a command or a reply means is `store`'s business.
 
@@ -12,6 +12,8 @@ pub mod dial;
 mod dial_error;
 mod driver;
 pub mod endpoint;
+mod explanation;
+mod files;
 mod link;
 pub mod listen;
 mod resolve;
@@ -20,10 +22,10 @@ mod set;
 pub(crate) mod test;
 pub mod tls;
 
-pub use connection::failed_login;
 pub use credentials::Credentials;
-pub use dial_error::DialError;
-pub use driver::{Driver, LIMITS, hint};
+pub use dial_error::{DialError, explain_login, failed_login, suggests_tls, unreachable};
+pub use driver::{Driver, LIMITS};
+pub use explanation::Explanation;
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};
 pub use set::Set;

@@ -1,11 +1,11 @@
-//! Name lookups, on a blocking pool that all workers share.
+//! Name lookups and the reading of files, on a blocking pool that all workers share.
 //!
 //! The system's resolver blocks, so it needs threads; one small pool for the process keeps their
 //! number fixed whatever the number of workers. A name is looked up at each connect and never
 //! cached here: after a failover the next attempt must see the new address.
 //!
-//! Invariant: a name takes one thread at most, however many workers look it up. A name server that
-//! hangs for the master's name doesn't keep `localhost` from being found.
+//! Invariant: a name, or a set of files, takes one thread at most, however many workers want it. A
+//! name server that hangs for the master's name doesn't keep `localhost` from being found.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::files::Pipes;
+
 /// Threads of the pool: one for the name of each role.
 pub const LOOKUP_THREADS: usize = 2;
 
@@ -23,10 +25,12 @@ pub const LOOKUP_THREADS: usize = 2;
 pub struct Resolver {
     pool: Handle,
     slots: Arc<Mutex<Slots>>,
+    pipes: Arc<Pipes>,
 }
 
-/// One place for each name that was ever looked up: the few of the configuration. It also keeps
-/// lookups that hang from queueing up in the pool after their callers have given up.
+/// One place for each name that was ever looked up, and each set of files that was ever read: the
+/// few of the configuration. It also keeps lookups that hang from queueing up in the pool after
+/// their callers have given up.
 type Slots = HashMap<Box<str>, Arc<Semaphore>>;
 
 impl Resolver {
@@ -35,6 +39,7 @@ impl Resolver {
         Resolver {
             pool,
             slots: Arc::default(),
+            pipes: Arc::default(),
         }
     }
 
@@ -55,13 +60,9 @@ impl Resolver {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let slot = self.slot(host).await?;
         let name = host.to_owned();
-        let lookup = self.pool.spawn_blocking(move || {
-            let _slot = slot;
-            (name.as_str(), port).to_socket_addrs().map(Vec::from_iter)
-        });
-        let addresses = lookup.await.map_err(io::Error::other)??;
+        let lookup = move || (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+        let addresses = self.run(host, lookup).await??;
         if addresses.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -69,6 +70,35 @@ impl Resolver {
             ));
         }
         Ok(addresses)
+    }
+
+    /// Runs a job that reads files, on the pool; one at a time of those with the same `key`.
+    ///
+    /// # Errors
+    /// The process is about to end.
+    ///
+    /// # Cancel safety
+    /// As for [`lookup`](Self::lookup).
+    pub(super) async fn read_files<T: Send + 'static>(
+        &self,
+        key: &str,
+        job: impl FnOnce(&Pipes) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let pipes = Arc::clone(&self.pipes);
+        self.run(key, move || job(&pipes)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        key: &str,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let slot = self.slot(key).await?;
+        let running = self.pool.spawn_blocking(move || {
+            let _slot = slot;
+            job()
+        });
+        running.await.map_err(io::Error::other)
     }
 
     /// The place of this name, once it is free.

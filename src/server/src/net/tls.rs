@@ -9,25 +9,30 @@
 //! Not here: the handshake itself, and its deadline.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-use super::endpoint::TlsOptions;
+use super::endpoint::{Sources, TlsOptions};
+use super::explanation::Explanation;
+use super::files::{self, Pipes};
 
-mod explain;
+mod algorithm;
+mod failure;
+mod peek;
+mod pem_file;
 mod records;
 
-pub use explain::explain;
+pub use failure::Failure;
+pub use peek::unsupported_key;
 pub use records::Records;
 
 /// No PEM file is read further. The whole Mozilla bundle is a fifth of it.
@@ -41,6 +46,7 @@ pub type Identity = Arc<dyn ResolvesClientCert>;
 
 /// What one TLS handshake uses.
 pub struct TlsMaterial {
+    /// The CAs that may have issued the server's certificate.
     pub trust: Trust,
     /// `None`: we have no certificate to show.
     pub identity: Option<Identity>,
@@ -94,13 +100,13 @@ pub fn built_in_roots() -> Trust {
     })
 }
 
-/// The CAs in the PEM file at `path`.
+/// The CAs in the PEM file at `path`. Blocks.
 ///
 /// # Errors
 /// [`TlsError`]: the file can't be used.
-pub fn roots(path: &Path) -> Result<Trust, TlsError> {
+pub(super) fn roots(path: &Path, pipes: &Pipes) -> Result<Trust, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(path, pipes)? {
         roots
             .add(certificate)
             .map_err(|error| TlsError::Authority {
@@ -112,10 +118,11 @@ pub fn roots(path: &Path) -> Result<Trust, TlsError> {
 }
 
 /// Our certificate with its key, from the files that `options` names; `None` if it names none.
+/// Blocks.
 ///
 /// # Errors
 /// [`TlsError`]: a file can't be used, or the key is not that of the certificate.
-pub fn identity(options: &TlsOptions) -> Result<Option<Identity>, TlsError> {
+pub(super) fn identity(options: &TlsOptions, pipes: &Pipes) -> Result<Option<Identity>, TlsError> {
     let (cert, key) = match (&options.cert_file, &options.key_file) {
         (None, None) => return Ok(None),
         (Some(cert), Some(key)) => (cert, key),
@@ -132,62 +139,71 @@ pub fn identity(options: &TlsOptions) -> Result<Option<Identity>, TlsError> {
         }
     };
     // Both files may be exchanged between the two reads; then a second look finds the new pair.
-    let pair = match certified_key(cert, key) {
-        Err(TlsError::Identity { .. }) => certified_key(cert, key)?,
+    let pair = match certified_key(cert, key, pipes) {
+        Err(TlsError::Identity { .. }) => certified_key(cert, key, pipes)?,
         other => other?,
     };
     Ok(Some(Arc::new(SingleCertAndKey::from(pair))))
 }
 
-fn certified_key(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let (chain, private_key) = (certificates(cert)?, private_key(key)?);
-    CertifiedKey::from_der(chain, private_key, &provider()).map_err(|error| TlsError::Identity {
-        cert: cert.to_path_buf(),
-        key: key.to_path_buf(),
-        error,
+fn certified_key(cert: &Path, key: &Path, pipes: &Pipes) -> Result<CertifiedKey, TlsError> {
+    let (chain, private_key) = (certificates(cert, pipes)?, private_key(key, pipes)?);
+    let algorithm = chain.first().and_then(|leaf| algorithm::unsupported(leaf));
+    CertifiedKey::from_der(chain, private_key, &provider()).map_err(|error| match algorithm {
+        Some(algorithm) => TlsError::OwnAlgorithm {
+            cert: cert.to_path_buf(),
+            algorithm,
+        },
+        None => TlsError::Identity {
+            cert: cert.to_path_buf(),
+            key: key.to_path_buf(),
+            error,
+        },
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
+fn certificates(path: &Path, pipes: &Pipes) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let broken = |cause| TlsError::Pem {
+        path: path.to_path_buf(),
+        cause,
+    };
+    let text = read(path, pipes)?;
+    let (text, sections) = pem_file::certificates(&text).map_err(broken)?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::Pem {
-            path: path.to_path_buf(),
-            cause: pem_cause(&error),
-        })?;
+        .map_err(|error| broken(pem_cause(&error).to_string()))?;
     if certificates.is_empty() {
         return Err(TlsError::Empty {
             path: path.to_path_buf(),
             lacks: "CERTIFICATE",
         });
     }
+    if certificates.len() != sections {
+        return Err(broken("a section has no END line".to_string()));
+    }
     Ok(certificates)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+fn private_key(path: &Path, pipes: &Pipes) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let broken = |cause: &str| TlsError::Pem {
+        path: path.to_path_buf(),
+        cause: cause.to_string(),
+    };
+    let text = pem_file::without_marks(&read(path, pipes)?).map_err(|cause| broken(&cause))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::Empty {
             path: path.to_path_buf(),
             lacks: "(unencrypted) PRIVATE KEY",
         },
-        error => TlsError::Pem {
-            path: path.to_path_buf(),
-            cause: pem_cause(&error),
-        },
+        error => broken(pem_cause(&error)),
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |error| TlsError::Unreadable {
+fn read(path: &Path, pipes: &Pipes) -> Result<Vec<u8>, TlsError> {
+    let text = files::read(path, MAX_FILE_BYTES, pipes).map_err(|error| TlsError::Unreadable {
         path: path.to_path_buf(),
         error,
-    };
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
+    })?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(TlsError::TooLarge {
             path: path.to_path_buf(),
@@ -200,91 +216,140 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 #[derive(Debug)]
 pub enum TlsError {
     /// The file can't be opened or read.
-    Unreadable { path: PathBuf, error: io::Error },
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's.
+        error: io::Error,
+    },
     /// The file is larger than any PEM file has reason to be.
-    TooLarge { path: PathBuf },
-    /// The file has PEM sections, of which one is broken.
-    Pem { path: PathBuf, cause: &'static str },
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has PEM sections, of which one is broken or can't be used.
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Never a part of the file.
+        cause: String,
+    },
     /// The file has no such section.
-    Empty { path: PathBuf, lacks: &'static str },
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// The name of the section.
+        lacks: &'static str,
+    },
     /// A certificate in the CA file can't be a CA.
-    Authority { path: PathBuf, error: rustls::Error },
-    /// Our certificate and key aren't a pair, or of a kind that isn't supported.
-    Identity {
+    Authority {
+        /// The CA file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: rustls::Error,
+    },
+    /// Our key is of a kind that isn't supported.
+    OwnAlgorithm {
+        /// The file of our certificate.
         cert: PathBuf,
+        /// The kind.
+        algorithm: String,
+    },
+    /// Our certificate and key aren't a pair, or can't be used.
+    Identity {
+        /// The file of our certificate.
+        cert: PathBuf,
+        /// The file of our key.
         key: PathBuf,
+        /// What is wrong with them.
         error: rustls::Error,
     },
     /// A certificate without a key, or the reverse.
-    Unpaired { path: PathBuf, lacks: &'static str },
+    Unpaired {
+        /// The file that was given.
+        path: PathBuf,
+        /// What the other one would be.
+        lacks: &'static str,
+    },
     /// Neither a DNS name nor an IP address.
-    ServerName { name: String },
+    ServerName {
+        /// As it was given.
+        name: String,
+    },
     /// The provider has no cipher for the protocol versions; a fault of the build.
     Versions(rustls::Error),
 }
 
+impl TlsError {
+    /// The cause, and the cure by what gave the settings.
+    pub fn explain(&self, sources: &Sources) -> Explanation {
+        let cure = match self {
+            Self::Unreadable { error, .. } => match error.kind() {
+                io::ErrorKind::NotFound => "check the path, or mount the file".to_string(),
+                io::ErrorKind::PermissionDenied => {
+                    "let the user of this process read it".to_string()
+                }
+                _ => "give a readable PEM file".to_string(),
+            },
+            Self::TooLarge { .. } => "give a PEM file".to_string(),
+            Self::Pem { .. } => "write the file again as a whole".to_string(),
+            Self::Empty { .. } => "give a PEM file with one".to_string(),
+            Self::Authority { .. } => "replace it".to_string(),
+            Self::OwnAlgorithm { .. } => {
+                format!("issue one with a supported key: {}", algorithm::KEYS)
+            }
+            Self::Identity { .. } => "give the key of that certificate".to_string(),
+            Self::Unpaired { .. } => "give both".to_string(),
+            Self::ServerName { .. } => format!("correct it, or set {}", sources.server_name),
+            Self::Versions(_) => "build it with a TLS provider".to_string(),
+        };
+        Explanation::new(format!("TLS: {self}"), cure)
+    }
+}
+
+/// The cause alone.
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, error } => {
-                let cure = match error.kind() {
-                    io::ErrorKind::NotFound => "check the path, or mount the file",
-                    io::ErrorKind::PermissionDenied => "let the user of this process read it",
-                    _ => "give a readable PEM file",
-                };
-                write!(f, "{}: can't be read ({error}): {cure}", path.display())
+                write!(f, "{}: can't be read ({error})", path.display())
             }
             Self::TooLarge { path } => {
                 let path = path.display();
-                write!(
-                    f,
-                    "{path}: is larger than {MAX_FILE_BYTES} bytes: give a PEM file"
-                )
+                write!(f, "{path}: is larger than {MAX_FILE_BYTES} bytes")
             }
             Self::Pem { path, cause } => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path}: is no valid PEM, {cause}: write the file again as a whole"
-                )
+                write!(f, "{}: is not a usable PEM file: {cause}", path.display())
             }
             Self::Empty { path, lacks } => {
                 let path = path.display();
-                write!(
-                    f,
-                    "{path}: has no `-----BEGIN {lacks}-----` section: give a PEM file with one"
-                )
+                write!(f, "{path}: has no `-----BEGIN {lacks}-----` section")
             }
             Self::Authority { path, error } => {
                 let path = path.display();
                 write!(
                     f,
-                    "{path}: holds a certificate that can't be a CA ({error}): replace it"
+                    "{path}: holds a certificate that can't be a CA ({error})"
                 )
+            }
+            Self::OwnAlgorithm { cert, algorithm } => {
+                let cert = cert.display();
+                write!(f, "{cert}: its key is {algorithm}, which isn't supported")
             }
             Self::Identity { cert, key, error } => {
                 let (cert, key) = (cert.display(), key.display());
-                let cause = match error {
-                    rustls::Error::InconsistentKeys(_) => "they are not a pair".to_string(),
-                    error => error.to_string(),
-                };
-                write!(
-                    f,
-                    "{cert} and {key}: can't be used, {cause}: give the key of that certificate"
-                )
+                match error {
+                    rustls::Error::InconsistentKeys(_) => {
+                        write!(f, "{cert} and {key}: can't be used, they are not a pair")
+                    }
+                    error => write!(f, "{cert} and {key}: can't be used, {error}"),
+                }
             }
             Self::Unpaired { path, lacks } => {
-                write!(
-                    f,
-                    "{}: is useless without its {lacks}: give both",
-                    path.display()
-                )
+                write!(f, "{}: is useless without its {lacks}", path.display())
             }
             Self::ServerName { name } => {
-                write!(
-                    f,
-                    "{name:?} is no DNS name or IP address: correct it, or set --redis-server-name"
-                )
+                write!(f, "{name:?} is neither a DNS name nor an IP address")
             }
             Self::Versions(error) => write!(f, "this build has no usable TLS: {error}"),
         }
@@ -296,7 +361,7 @@ fn pem_cause(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no END line",
         pem::Error::IllegalSectionStart { .. } => "a BEGIN line is broken",
-        pem::Error::Base64Decode(_) => "a section is no base64",
+        pem::Error::Base64Decode(_) => "a section is not base64",
         _ => "it can't be decoded",
     }
 }
@@ -309,6 +374,7 @@ impl std::error::Error for TlsError {
             | Self::Identity { error, .. }
             | Self::Versions(error) => Some(error),
             Self::Pem { .. }
+            | Self::OwnAlgorithm { .. }
             | Self::TooLarge { .. }
             | Self::Empty { .. }
             | Self::Unpaired { .. }

@@ -5,17 +5,22 @@ use std::time::Duration;
 
 use crate::resp::{DecodeError, ErrorKind};
 
-/// Why a connection ended. The text says what happened and, where there is one, the cure; the
-/// caller adds the server's address.
+/// Why a connection ended. The text says what happened; the caller adds the server's address, and
+/// what to do: it knows by which settings that can be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The server closed the connection.
     Closed,
     /// Reading or writing failed; the operating system's words.
     Io(String),
-    /// TLS ended before login was done, such as by a server that refuses our certificate; in words.
-    Tls(String),
-    /// Bytes that are no RESP, or beyond our limits.
+    /// TLS ended before login was done, such as by a server that refuses our certificate.
+    Tls {
+        /// What happened.
+        cause: String,
+        /// What to do about it.
+        cure: String,
+    },
+    /// Bytes that are not RESP, or beyond our limits.
     Malformed(DecodeError),
     /// A reply while none was awaited, with its text if it was an error.
     Stray(Option<String>),
@@ -27,50 +32,54 @@ pub enum Error {
     /// Login was not done in time.
     LoginTimeout,
     /// The server refused the login, or asks for one.
-    Login { kind: ErrorKind, text: String },
-    /// The login was answered by something that is no answer to it.
+    Login {
+        /// Of the error reply.
+        kind: ErrorKind,
+        /// The server's words.
+        text: String,
+    },
+    /// The server refused the user name, as servers before Redis 6 do; its words.
+    NoUserNames(String),
+    /// A reply that is not one to a login command; what it was.
     LoginConfused(&'static str),
     /// We ended it after this error reply: what the server says makes it of no use to us.
-    Unfit { kind: ErrorKind, text: String },
+    Unfit {
+        /// Of the error reply.
+        kind: ErrorKind,
+        /// The server's words.
+        text: String,
+    },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Closed => f.write_str("the server closed the connection"),
-            Error::Io(text) | Error::Tls(text) => f.write_str(text),
+            Error::Io(text) => f.write_str(text),
+            Error::Tls { cause, .. } => f.write_str(cause),
             Error::Malformed(error) => {
                 write!(f, "malformed reply: {error}; is this a Redis server?")
             }
-            Error::Stray(None) => f.write_str("a reply came while none was awaited"),
-            Error::Stray(Some(text)) => write!(f, "the server said without being asked: {text}"),
+            Error::Stray(None) => f.write_str("unsolicited reply from the server"),
+            Error::Stray(Some(text)) => write!(f, "unsolicited error from the server: {text}"),
             Error::Confused(what) => write!(
                 f,
                 "{what}: its replies may be out of step with our commands; is this a Redis server?"
             ),
             Error::Stalled(waited) => write!(
                 f,
-                "no reply for {} ms: the server or the way to it hangs",
+                "no reply for {} ms: the server or the network hangs",
                 waited.as_millis()
             ),
             Error::LoginTimeout => f.write_str("login was not answered in time"),
-            Error::Login { kind, text } => write!(f, "login refused: {text}{}", cure(*kind)),
+            Error::Login { text, .. } => write!(f, "login refused: {text}"),
+            Error::NoUserNames(text) => write!(
+                f,
+                "login refused: this server knows no user names (Redis before 6): {text}"
+            ),
             Error::LoginConfused(what) => write!(f, "login failed: {what}"),
-            Error::Unfit { kind, text } => write!(f, "{text}{}", cure(*kind)),
+            Error::Unfit { text, .. } => f.write_str(text),
         }
-    }
-}
-
-/// What the reader can do about an error reply that ends a connection, as the end of a sentence.
-fn cure(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NoAuth => "; this server wants a password: give --…-redis-pass-file",
-        ErrorKind::WrongPass => "; check the user name and the password file",
-        ErrorKind::NoPerm => "; grant it to this user (README, \"Least rights in Redis\")",
-        ErrorKind::MaxClients => "; raise maxclients, or run fewer workers or connections",
-        ErrorKind::Moved => "; cluster mode is not supported: use a server without it",
-        ErrorKind::ReadOnly => "; the name is resolved again to find the new master",
-        _ => "",
     }
 }
 
@@ -106,15 +115,19 @@ mod tests {
     fn what_happened() {
         check(Error::Closed, "the server closed the connection");
         check(Error::Io("broken pipe".into()), "broken pipe");
-        check(Error::Tls("bad certificate".into()), "bad certificate");
+        let tls = Error::Tls {
+            cause: "bad certificate".into(),
+            cure: "renew it".into(),
+        };
+        check(tls, "bad certificate");
         check(
             Error::Malformed(DecodeError::LineEnd),
             "malformed reply: a line does not end in CRLF; is this a Redis server?",
         );
-        check(Error::Stray(None), "a reply came while none was awaited");
+        check(Error::Stray(None), "unsolicited reply from the server");
         check(
             Error::Stray(Some("ERR full".into())),
-            "the server said without being asked: ERR full",
+            "unsolicited error from the server: ERR full",
         );
         check(
             Error::Confused("HGET was answered with no text"),
@@ -123,54 +136,29 @@ mod tests {
         );
         check(
             Error::Stalled(Duration::from_millis(1_500)),
-            "no reply for 1500 ms: the server or the way to it hangs",
+            "no reply for 1500 ms: the server or the network hangs",
         );
         check(Error::LoginTimeout, "login was not answered in time");
         check(
-            Error::LoginConfused("the answer to HELLO is no map"),
-            "login failed: the answer to HELLO is no map",
+            Error::LoginConfused("the reply to HELLO is not a map"),
+            "login failed: the reply to HELLO is not a map",
         );
     }
 
     #[test]
-    fn an_error_reply_is_told_with_its_cure() {
-        let check = |kind, cure: &str| {
-            let text = "WORD words".to_owned();
-            let (login, unfit) = (
-                Error::Login { kind, text },
-                Error::Unfit {
-                    kind,
-                    text: "W".into(),
-                },
-            );
-            check(login, &format!("login refused: WORD words{cure}"));
-            check(unfit, &format!("W{cure}"));
-        };
+    fn an_error_reply_is_told_in_its_own_words() {
+        let (kind, text) = (ErrorKind::NoAuth, "NOAUTH log in".to_owned());
         check(
-            ErrorKind::NoAuth,
-            "; this server wants a password: give --…-redis-pass-file",
+            Error::Login {
+                kind,
+                text: text.clone(),
+            },
+            "login refused: NOAUTH log in",
         );
+        check(Error::Unfit { kind, text }, "NOAUTH log in");
         check(
-            ErrorKind::WrongPass,
-            "; check the user name and the password file",
+            Error::NoUserNames("ERR wrong number".into()),
+            "login refused: this server knows no user names (Redis before 6): ERR wrong number",
         );
-        check(
-            ErrorKind::NoPerm,
-            "; grant it to this user (README, \"Least rights in Redis\")",
-        );
-        check(
-            ErrorKind::MaxClients,
-            "; raise maxclients, or run fewer workers or connections",
-        );
-        check(
-            ErrorKind::Moved,
-            "; cluster mode is not supported: use a server without it",
-        );
-        check(
-            ErrorKind::ReadOnly,
-            "; the name is resolved again to find the new master",
-        );
-        check(ErrorKind::Loading, "");
-        check(ErrorKind::Other, "");
     }
 }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 pub use error::{Error, Fate, Refusal};
-pub use handshake::{Greeting, Login};
+pub use handshake::{Greeting, Hello, Login};
 
 use crate::resp::{self, Decoder, Reply};
 use handshake::{Handshake, Progress};
@@ -129,6 +129,15 @@ impl<W> Conn<W> {
     /// Login is done.
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready)
+    }
+
+    /// Nothing has come since `HELLO` was written. A server that closes the connection now may be a
+    /// proxy that doesn't know it: see [`Login::skip_hello`].
+    pub fn awaits_hello(&self) -> bool {
+        match &self.phase {
+            Phase::Login { handshake, .. } => handshake.awaits_hello() && self.input.is_empty(),
+            Phase::Ready => false,
+        }
     }
 
     /// Unanswered commands.

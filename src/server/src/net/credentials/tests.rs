@@ -70,8 +70,15 @@ impl Rig {
     }
 
     fn read(&self, seconds: u64) -> Result<Material, String> {
-        let material = self.credentials.read(&self.endpoint, at(seconds));
-        material.map_err(|error| error.to_string())
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_time().build().unwrap();
+        let resolver = Resolver::new(runtime.handle().clone());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let reading = self
+            .credentials
+            .read(&self.endpoint, &resolver, deadline, at(seconds));
+        let material = runtime.block_on(reading);
+        material.map_err(|error| error.explain(&self.endpoint).to_string())
     }
 
     /// Reads at that time; what came, which must be usable.

@@ -106,12 +106,13 @@ fn prepared(
     options: &TlsOptions,
     host: &str,
 ) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    let pipes = Pipes::default();
     let material = TlsMaterial {
         trust: match &options.ca_file {
-            Some(path) => roots(path)?,
+            Some(path) => roots(path, &pipes)?,
             None => built_in_roots(),
         },
-        identity: identity(options)?,
+        identity: identity(options, &pipes)?,
     };
     connector(&material, options, host)
 }
@@ -119,10 +120,16 @@ fn prepared(
 /// A handshake and the first byte after it; an error is explained.
 async fn connect(stream: DuplexStream, options: &TlsOptions, host: &str) -> Result<(), String> {
     let (connector, name) = prepared(options, host).map_err(|error| error.to_string())?;
-    let explained = |error: io::Error| explain(&error, host, options);
+    let explained = |error: io::Error| explain(error, host, options);
     let mut stream = connector.connect(name, stream).await.map_err(explained)?;
     stream.read_u8().await.map_err(explained)?;
     Ok(())
+}
+
+fn explain(error: io::Error, host: &str, options: &TlsOptions) -> String {
+    let failure = Failure::of(error);
+    let sources = Sources::of_flags("--redis");
+    failure.explain(host, options, &sources).to_string()
 }
 
 async fn handshake(config: ServerConfig, options: &TlsOptions, host: &str) -> Result<(), String> {
@@ -290,7 +297,7 @@ async fn a_ca_as_leaf_is_refused() {
         .unwrap_err();
     has(
         &error,
-        &["this certificate is its own CA: issue a leaf certificate from it"],
+        &["this certificate is its own CA; issue a leaf certificate from it"],
     );
 }
 
@@ -380,8 +387,8 @@ async fn client_certificates() {
 #[tokio::test]
 async fn a_server_without_tls_is_told_as_such() {
     let cure = [
-        "doesn't speak TLS on this port",
-        "drop rediss://",
+        "TLS on this port",
+        "drop --redis-tls",
         "or use its TLS port",
     ];
     has(&answered(b"-ERR unknown command\r\n").await, &cure);
@@ -410,7 +417,7 @@ async fn alerts_are_explained() {
 #[test]
 fn errors_of_the_socket_are_explained_or_passed_on() {
     let check = |kind: io::ErrorKind, words: &[&str]| {
-        let text = explain(&io::Error::from(kind), "h:1", &TlsOptions::default());
+        let text = explain(io::Error::from(kind), "h:1", &TlsOptions::default());
         has(&text, &["TLS handshake with h:1 failed: "]);
         has(&text, words);
     };
@@ -423,7 +430,7 @@ fn errors_of_the_socket_are_explained_or_passed_on() {
     );
     check(
         io::ErrorKind::ConnectionReset,
-        &["closed the connection", "doesn't speak TLS"],
+        &["closed the connection", "speaks no TLS"],
     );
     check(
         io::ErrorKind::HostUnreachable,
@@ -437,7 +444,7 @@ fn unusable_files_are_named_with_the_cure() {
         let error = prepared(options, "redis.example")
             .map(|_| ())
             .expect_err("is unusable");
-        has(&error.to_string(), words);
+        has(&error.explain(&Sources::default()).to_string(), words);
     }
     let (files, ca) = (Files::new(), ca("Test CA"));
     let (own, another) = (good(&ca), good(&ca));
@@ -468,6 +475,15 @@ fn unusable_files_are_named_with_the_cure() {
         &trusting(&own.key.serialize_pem()),
         &["bad.pem", "BEGIN CERTIFICATE"],
     );
+    let whole = ca.pem();
+    let lost = whole.replace("-----END CERTIFICATE-----", "");
+    check(&trusting(&(lost + &whole)), &["bad.pem", "a section"]);
+    check(
+        &trusting(&whole.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
+        &["bad.pem", "line 1 begins a TRUSTED"],
+    );
+    let marked = format!("\u{feff}{whole}\u{feff}{whole}");
+    assert!(prepared(&trusting(&marked), "redis.example").is_ok());
     check(
         &trusting("-----BEGIN CERTIFICATE-----\nMIIB\n"),
         &["bad.pem", "no END line"],
