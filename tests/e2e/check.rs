@@ -1,8 +1,9 @@
 //! `redis-api check`: against servers with each fault, what it says, and what it never sends.
 
+mod tls;
+
 use std::fs::{self, File};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,13 @@ struct Said {
 /// Runs the check with `--format json` and nothing in its environment.
 #[track_caller]
 fn check(args: &[&str]) -> Said {
-    let mut said = run(&[args, &["--format=json"]].concat());
+    check_with(args, &[])
+}
+
+/// The same with these variables.
+#[track_caller]
+fn check_with(args: &[&str], variables: &[(&str, &str)]) -> Said {
+    let mut said = run_with(&[args, &["--format=json"]].concat(), variables);
     said.findings = match serde_json::from_str(&said.text) {
         Ok(Value::Array(findings)) => findings,
         other => panic!("{other:?}: {}", said.text),
@@ -45,11 +52,17 @@ fn check(args: &[&str]) -> Said {
 
 #[track_caller]
 fn run(args: &[&str]) -> Said {
+    run_with(args, &[])
+}
+
+#[track_caller]
+fn run_with(args: &[&str], variables: &[(&str, &str)]) -> Said {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let output = folder.path().join("output");
     let file = File::create(&output).expect("our folder is writable");
     let mut command = Command::new(env!("CARGO_BIN_EXE_redis-api"));
     command.arg("check").args(args).env_clear();
+    command.envs(variables.iter().copied());
     command
         .stdin(Stdio::null())
         .stdout(file)
@@ -238,7 +251,7 @@ fn one_role_fails_and_the_other_is_checked() {
     let said = check(&[&read, &write, "--write-redis-pass=hunter3"]);
     said.has_not("read", "FAIL");
     said.has("write", "login", "FAIL", "WRONGPASS");
-    said.has("write", "login", "FAIL", "--write-redis-pass-file");
+    said.has("write", "login", "FAIL", "--write-redis-pass");
     assert!(!said.text.contains("hunter3"), "{}", said.text);
     let said = check(&[&read, &write]);
     said.has("write", "login", "FAIL", "NOAUTH");
@@ -286,22 +299,63 @@ fn rights_of_users() {
     said.has("read", "server", "FAIL", "+info");
 }
 
+/// A command that is renamed away can't be granted.
 #[test]
-fn tls_that_is_refused() {
-    let (certs, other) = (Certs::new(), Certs::new());
-    let said = |redis: &Redis, ca: &Path| {
-        let url = format!("--redis-addr=rediss://127.0.0.1:{}", redis.port());
-        let ca = format!("--redis-ca-file={}", ca.display());
-        check(&[&url, &ca, "--connect-timeout=2s"])
-    };
-    let good = Redis::builder().tls(&certs).start();
-    said(&good, &other.ca).has("read", "tls", "FAIL", "--redis-ca-file");
-    let expired = Redis::builder().tls_with(&certs, certs.expired()).start();
-    said(&expired, &certs.ca).has("write", "tls", "FAIL", "renew it");
-    let plain = Redis::start_plain();
-    said(&plain, &certs.ca).has("read", "tls", "FAIL", "drop rediss://");
-    let said = check(&["--redis-addr", &good.addr().to_string()]);
-    said.has("read", "tls", "FAIL", "give rediss://");
+fn commands_that_are_renamed_away() {
+    let redis = Redis::builder().config("rename-command INFO \"\"").start();
+    let said = check_one(&redis, &[]);
+    said.has("read", "server", "FAIL", "rename-command");
+    said.has("read", "rights", "FAIL", "the server has no info");
+    said.has("write", "server", "WARN", "rename-command");
+    assert!(!said.text.contains("ACL SETUSER"), "{}", said.text);
+    let redis = Redis::builder().config("rename-command HGET \"\"").start();
+    let said = check_one(&redis, &[]);
+    said.has("read", "rights", "FAIL", "the server has no hget");
+}
+
+/// As `echo pw | base64` makes it of a Kubernetes Secret.
+#[test]
+fn secrets_that_are_odd() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let addr = redis.addr().to_string();
+    for (before, behind, words) in [
+        ("", "\n", "ends with a newline"),
+        ("\u{feff}", "", "begins with a byte order mark"),
+    ] {
+        let secret = format!("{before}{PASSWORD}{behind}");
+        let said = check_with(&["--redis-addr", &addr], &[("REDIS_PASS_WRITE", &secret)]);
+        said.has("write", "login", "FAIL", words);
+        said.has("write", "login", "FAIL", "REDIS_PASS_WRITE (environment)");
+        let mut flags = said
+            .findings
+            .iter()
+            .filter(|found| found["name"] == "flags");
+        let is_said = flags.any(|found| found.to_string().contains(words));
+        assert!(is_said, "{}", said.text);
+        assert!(!said.text.contains(PASSWORD), "{}", said.text);
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("pw");
+        // One newline is cut.
+        fs::write(&path, format!("{secret}\n")).expect("our folder is writable");
+        let path = path.display().to_string();
+        let said = check(&["--redis-addr", &addr, "--redis-pass-file", &path]);
+        said.has("read", "login", "FAIL", words);
+        said.has("read", "login", "FAIL", &path);
+    }
+}
+
+#[test]
+fn pipe_as_password_file() {
+    let redis = Redis::builder().password(PASSWORD).start();
+    let addr = redis.addr().to_string();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made");
+    let flag = format!("--redis-pass-file={}", path.display());
+    let said = check(&["--redis-addr", &addr, &flag]);
+    said.has("read", "login", "FAIL", "NOAUTH");
+    said.has("process", "file", "WARN", "is a pipe");
+    assert!(said.took < LONGEST, "{:?}", said.took);
 }
 
 #[test]

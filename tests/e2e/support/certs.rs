@@ -71,6 +71,23 @@ impl Certs {
         self.sign("expired", params)
     }
 
+    /// A leaf of this CA with the right names, which is valid from 4000 on.
+    pub fn not_yet_valid(&self) -> Pair {
+        let mut params = leaf_params();
+        params.not_before = date_time_ymd(4000, 1, 1);
+        params.not_after = date_time_ymd(4001, 1, 1);
+        self.sign("not-yet-valid", params)
+    }
+
+    /// One self-signed certificate with the right names, which is no CA.
+    pub fn self_signed(&self) -> Pair {
+        let key = KeyPair::generate().expect("a key can be generated");
+        let params = params(&["localhost", "127.0.0.1"], "redis-api self-signed leaf");
+        let cert = params.self_signed(&key);
+        let cert = cert.expect("a certificate can sign itself");
+        self.write_pair("self-signed", &cert.pem(), &key)
+    }
+
     /// One self-signed certificate with the right names that says it is a CA, for a server to
     /// show as its own: what `openssl req -x509` makes by default. A client that trusts it has
     /// its `cert` as the CA file.

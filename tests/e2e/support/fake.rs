@@ -245,7 +245,7 @@ fn serve(peer: &Peer, shared: &Shared) -> std::io::Result<()> {
 }
 
 /// The words of the next command; `None` at the end.
-fn read_command(input: &mut impl BufRead) -> std::io::Result<Option<Vec<String>>> {
+pub fn read_command(input: &mut impl BufRead) -> std::io::Result<Option<Vec<String>>> {
     let Some(count) = read_length(input, '*')? else {
         return Ok(None);
     };

@@ -15,7 +15,7 @@ use super::resolve::Resolver;
 use crate::metrics::{self, ErrorLabel};
 use crate::turn::Turn;
 use redis_api_wire::conn::{self, Conn, Error, backoff};
-use redis_api_wire::resp::Limits;
+use redis_api_wire::resp::{ErrorKind, Limits};
 
 /// A connection that stood this long counts as a success: the next wait starts small again.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ impl Driver {
         let mut failures = 0;
         loop {
             let started = self.turn.clock();
-            let Ended { why, logged_in } = self.connect(&owned).await;
+            let Ended { why, logged_in, .. } = self.connect(&owned).await;
             failures = failures_after(failures, logged_in, self.turn.clock() - started);
             let wait = backoff::full_jitter(failures, cap, self.random.f64());
             let address = &self.options.endpoint.address;

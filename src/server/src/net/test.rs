@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
 
-use super::endpoint::{Address, Endpoint, Password, SetOptions};
+use super::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
 use super::link::{Link, Owner};
 use super::set::Set;
 use super::{Credentials, Driver, Resolver};
@@ -37,6 +37,7 @@ pub fn driver(address: Address, metrics: &RoleOf) -> Driver {
         password: Password::None,
         database: 0,
         tls: None,
+        sources: Sources::default(),
     };
     let options = SetOptions {
         endpoint,

@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::*;
+use crate::net::endpoint::Address;
 use crate::net::test::{Told, driver, metrics, runtime};
 use crate::net::{Link, Set};
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::net::Set;
+use crate::net::endpoint::Address;
 use crate::net::test::{Told, driver, runtime};
 
 #[test]
