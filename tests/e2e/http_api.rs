@@ -232,10 +232,15 @@ fn several_fields_in_one_request() {
         ("fields=none,f0", r#"{"none":null,"f0":0}"#),
         ("fields=f1,f2,f1,f1", r#"{"f1":1,"f2":2}"#),
         ("x=y&fields=f1&z", r#"{"f1":1}"#),
+        (
+            "fields=f1%2CEUR%2cf2,f0",
+            r#"{"f1":1,"EUR":1.10,"f2":2,"f0":0}"#,
+        ),
+        ("fields=f1&fields=f2%2Cf1", r#"{"f1":1,"f2":2}"#),
     ] {
         check(&api.get(&format!("/?{query}")), 200, body);
     }
-    assert_eq!(redis.calls("hmget") - before, 5);
+    assert_eq!(redis.calls("hmget") - before, 7);
 
     let names = |count: usize| (0..count).map(|i| format!("f{i}")).collect::<Vec<_>>();
     let response = api.get(&format!("/?fields={}", names(128).join(",")));
@@ -244,7 +249,18 @@ fn several_fields_in_one_request() {
     let response = api.get(&format!("/?fields={}", names(129).join(",")));
     check_error(&response, 400, "128");
     for query in [
-        "", ",", "f1,", ",f1", "f1,,f2", "f1%2Cf2", ".", "f1,..", "a/b", "a+b",
+        "",
+        ",",
+        "f1,",
+        ",f1",
+        "f1,,f2",
+        "f1%2C",
+        "f1%252Cf2",
+        "%661",
+        ".",
+        "f1,..",
+        "a/b",
+        "a+b",
     ] {
         check_error(&api.get(&format!("/?fields={query}")), 400, "fields");
     }

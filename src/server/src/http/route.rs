@@ -1,4 +1,7 @@
-//! Which field a request names. Nothing is decoded: `%` is no letter of a field's name.
+//! Which field a request names.
+//!
+//! Nothing is decoded: no field's name needs it. But `%2C` in a list of fields is a comma, since that
+//! is how the libraries of most languages write one in a query.
 
 use crate::store::CURRENT;
 
@@ -56,7 +59,23 @@ pub fn fields(query: &str) -> Option<Result<Names, &'static str>> {
         .filter_map(|pair| pair.strip_prefix("fields="))
         .peekable();
     lists.peek()?;
-    Some(names(lists.flat_map(|list| list.split(','))))
+    Some(names(lists.flat_map(items)))
+}
+
+/// What stands between the commas of a list, plain or encoded.
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(list);
+    std::iter::from_fn(move || {
+        let list = rest?;
+        let encoded = |at: &usize| matches!(list.as_bytes()[*at..], [b'%', b'2', b'C' | b'c', ..]);
+        let plain = |at: &usize| list.as_bytes()[*at] == b',';
+        let Some(at) = (0..list.len()).find(|at| plain(at) || encoded(at)) else {
+            return rest.take();
+        };
+        let comma = if plain(&at) { 1 } else { 3 };
+        rest = Some(&list[at + comma..]);
+        Some(&list[..at])
+    })
 }
 
 fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Names, &'static str> {
@@ -123,6 +142,8 @@ mod tests {
         assert_eq!(list("fields=EUR,USD"), some(&["EUR", "USD"]));
         assert_eq!(list("x=1&fields=USD,EUR,USD&y"), some(&["USD", "EUR"]));
         assert_eq!(list("fields=A&fields=B,A"), some(&["A", "B"]));
+        assert_eq!(list("fields=A%2CB%2cC,D"), some(&["A", "B", "C", "D"]));
+        assert_eq!(list("fields=A%2CB&fields=B%2CC"), some(&["A", "B", "C"]));
         for other in ["", "x", "field=A", "xfields=A", "fields", "Fields=A"] {
             assert_eq!(list(other), None, "{other}");
         }
@@ -131,7 +152,13 @@ mod tests {
             "fields=,",
             "fields=A,",
             "fields=A,,B",
-            "fields=A%2CB",
+            "fields=A%2CB%2C",
+            "fields=%2c",
+            "fields=A%252CB",
+            "fields=A%2",
+            "fields=A%2D",
+            "fields=%41",
+            "fields=A+B",
             "fields=..",
         ] {
             assert!(matches!(list(bad), Some(Err(_))), "{bad}");
