@@ -78,10 +78,6 @@ impl Far {
 }
 
 impl Transport for Near {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.input.poll_filled(cx, 1)
-    }
-
     fn has_arrived(&self) -> bool {
         false
     }

@@ -27,11 +27,9 @@ enum Outcome {
     Ends(u16),
     /// One answer with this status, and then that of the next request.
     Goes(u16),
-    /// The end, without an answer.
-    Silent,
 }
 
-use Outcome::{Ends, Goes, Silent};
+use Outcome::{Ends, Goes};
 
 /// `(name, bytes, outcome)`. In the bytes, `{HIDDEN}` is the hidden request, `{N}` its length and
 /// `{X}` the same in hexadecimal.
@@ -99,7 +97,6 @@ fn outcome(api: &Api, form: &str, apart: bool) -> Result<Outcome, String> {
         return Err(format!("the hidden request is answered: {wrong:?}"));
     }
     match answers.as_slice() {
-        [] => Ok(Silent),
         [only] => Ok(Ends(only.status)),
         [first, next] if next.text() == r#"{"current":2}"# => Ok(Goes(first.status)),
         more => Err(format!("{} answers: {more:?}", more.len())),

@@ -377,6 +377,29 @@ fn heads_over_16_kib_are_answered_431_and_closed() {
 }
 
 #[test]
+fn heads_of_256_lines_are_served_and_those_of_more_are_answered_431() {
+    let (_redis, api) = start(&[]);
+    let head = |lines: usize| {
+        let lines: String = (1..lines).map(|line| format!("x-{line}: y\r\n")).collect();
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").into_bytes()
+    };
+    let mut connection = open(&api);
+    for lines in [100, 101, 1, 256, 101, 256] {
+        send(&mut connection, &head(lines));
+        check_answer(&mut connection);
+    }
+    let pipelined = [100, 101, 1, 256, 101].map(head).concat();
+    send(&mut connection, &pipelined);
+    for _ in 0..5 {
+        check_answer(&mut connection);
+    }
+    send(&mut connection, &head(257));
+    let response = connection.read_response("GET").expect("it is answered");
+    assert_eq!(response.status, 431, "{response:?}");
+    assert_eq!(connection.read_to_end().expect("a clean end"), b"");
+}
+
+#[test]
 fn past_max_connections_clients_wait_in_the_backlog() {
     let (_redis, api) = start(&["--max-connections", "8"]);
     let bystander = Bystander::start(&api);

@@ -1,7 +1,7 @@
 //! Forms about where a body ends: lengths, transfer codings, chunks.
 
+use super::Fate::{Ends, Goes};
 use super::Form;
-use super::Outcome::{Ends, Goes};
 
 /// A `Content-Length` that is none, two that differ, or one that other parsers may read otherwise
 /// (RFC 9112, section 6.3, and RFC 9110, section 8.6).
@@ -302,7 +302,7 @@ pub const CHUNKS: &[Form] = &[
     (
         "space behind a size",
         "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X} \r\n{HIDDEN}\r\n0\r\n\r\n",
-        Goes(400),
+        Ends(400),
     ),
     (
         "space within a size",
@@ -317,6 +317,61 @@ pub const CHUNKS: &[Form] = &[
     (
         "no size",
         "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "NUL in an extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};a=\0\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "NUL in the name of an extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};\0\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "DEL in a quoted extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};a=\"\u{7f}\"\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "an extension without a name",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "a blank behind an extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};a \r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "an extension without its value",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};a=\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "an open quote in an extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};a=\"b\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "two values of an extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};a=b=c\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "a comma behind a size",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X},a\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "blanks around an extension",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X} ;\ta = b\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Goes(400),
+    ),
+    (
+        "two CRs behind a size",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X}\r\r\n{HIDDEN}\r\n0\r\n\r\n",
         Ends(400),
     ),
     (
@@ -353,6 +408,81 @@ pub const CHUNKS: &[Form] = &[
         "a length in the trailers",
         "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: {N}\r\n\r\n",
         Goes(400),
+    ),
+    (
+        "a lone LF behind a trailer",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a lone LF as the last line",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a lone CR as the last line",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a folded trailer",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n z\r\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a space before the colon of a trailer",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX : y\r\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a space before a trailer",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n X: y\r\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "NUL in a trailer",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\0\r\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a lone CR in a trailer",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\rz\r\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a trailer without a name",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: y\r\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a blank behind the last size",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0 \r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "an extension of the last chunk",
+        "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n00;a=\"b\"\r\n\r\n",
+        Goes(400),
+    ),
+    (
+        "a bad size on GET",
+        "GET /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X} \r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "NUL in an extension on GET",
+        "GET /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{X};\0\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
+    ),
+    (
+        "a lone LF behind a trailer on GET",
+        "GET /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n{HIDDEN}",
+        Ends(400),
+    ),
+    (
+        "a bad size on no path",
+        "HEAD /no/path HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+{X}\r\n{HIDDEN}\r\n0\r\n\r\n",
+        Ends(400),
     ),
     (
         "a bad trailer",

@@ -1,7 +1,7 @@
 //! Forms about heads: their lines, names and values, the host, and other protocols.
 
+use super::Fate::{Ends, Goes};
 use super::Form;
-use super::Outcome::{Ends, Goes, Silent};
 
 /// Lines, names and values (RFC 9112, sections 2.2, 3 and 5).
 pub const HEADS: &[Form] = &[
@@ -93,8 +93,8 @@ pub const HEADS: &[Form] = &[
     ("HTTP/0.9", "GET /a\r\n{HIDDEN}", Ends(400)),
     (
         "HTTP/1.2",
-        "GET /a HTTP/1.2\r\nHost: a\r\n\r\n{HIDDEN}",
-        Ends(400),
+        "GET /a HTTP/1.2\r\nHost: a\r\nContent-Length: {N}\r\n\r\n{HIDDEN}",
+        Goes(200),
     ),
     (
         "HTTP/2.0",
@@ -114,7 +114,7 @@ pub const HEADS: &[Form] = &[
     (
         "the preface of HTTP/2",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{HIDDEN}",
-        Silent,
+        Ends(400),
     ),
     ("HTTP/1.0", "GET /a HTTP/1.0\r\n\r\n{HIDDEN}", Ends(200)),
     (

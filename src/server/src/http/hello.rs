@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Request, Response};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
 
-use super::server::{Body, Entry, Service};
+use super::server::{Body, Entry, Refusal, Service};
 use crate::metrics;
 use crate::turn::Turn;
 
@@ -24,22 +25,46 @@ impl Hello {
     pub fn new(turn: Rc<Turn>, metrics: Arc<metrics::Worker>) -> Self {
         Hello { turn, metrics }
     }
+
+    fn answer(
+        &self,
+        request: Parts,
+        status: StatusCode,
+        entry: &Rc<Entry>,
+    ) -> Ready<Response<Body>> {
+        let method = metrics::Method::of(&request.method);
+        let duration = self.turn.now().saturating_duration_since(entry.since());
+        self.metrics
+            .observe_request(method, status.as_u16(), duration);
+        let body = match status {
+            StatusCode::OK => "Hello World!",
+            _ => "Bad request",
+        };
+        let mut headers = request.headers;
+        headers.clear();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let mut response = Response::new(Body::new(Bytes::from_static(body.as_bytes())));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        ready(response)
+    }
 }
 
 impl Service for Hello {
     type Future = Ready<Response<Body>>;
 
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future {
-        let (parts, _) = request.into_parts();
-        let method = metrics::Method::of(&parts.method);
-        let duration = self.turn.now().saturating_duration_since(entry.since());
-        self.metrics.observe_request(method, 200, duration);
-        let mut headers = parts.headers;
-        headers.clear();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        let mut response = Response::new(Body::new(Bytes::from_static(b"Hello World!")));
-        *response.headers_mut() = headers;
-        ready(response)
+        self.answer(request.into_parts().0, StatusCode::OK, entry)
+    }
+
+    fn refuse(&self, request: Parts, entry: &Rc<Entry>, why: Refusal) -> Self::Future {
+        let status = match why {
+            // It waits for nothing.
+            Refusal::TooBusy => StatusCode::OK,
+            Refusal::Coding | Refusal::Malformed => StatusCode::BAD_REQUEST,
+            Refusal::Late => StatusCode::REQUEST_TIMEOUT,
+        };
+        self.answer(request, status, entry)
     }
 
     fn on_connections(&self, open: usize) {

@@ -167,9 +167,9 @@ impl Reply {
     }
 
     /// `408`: the body did not come in time.
-    pub fn body_timeout(limit: Duration) -> Self {
+    pub fn body_timeout(limit: Duration, outcome: Option<WriteOutcome>) -> Self {
         let error = format!("the body did not arrive within {} ms", limit.as_millis());
-        let body = error_body(&error, Some(WriteOutcome::NotSent));
+        let body = error_body(&error, outcome);
         Reply::new(StatusCode::REQUEST_TIMEOUT, body, Extra::Close)
     }
 

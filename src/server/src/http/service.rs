@@ -193,7 +193,8 @@ impl Api {
         match work {
             Work::Post(_, stage) => match stage.get() {
                 Stage::Body => {
-                    self.write_reply((Reply::body_timeout(limit), WriteOutcome::NotSent))
+                    let outcome = WriteOutcome::NotSent;
+                    self.write_reply((Reply::body_timeout(limit, Some(outcome)), outcome))
                 }
                 Stage::Write(progress) => {
                     let trouble = self.0.writes.trouble();
@@ -236,24 +237,26 @@ impl Service for Api {
         }
     }
 
-    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, why: Refusal) -> Answering {
-        let outcome = self.not_sent(request.method());
+    fn refuse(&self, request: Parts, entry: &Rc<Entry>, why: Refusal) -> Answering {
+        let outcome = self.not_sent(&request.method);
         let reply = match why {
             Refusal::TooBusy => {
                 self.0.metrics.shed.add(1);
                 Reply::too_busy(outcome)
             }
             Refusal::Coding => {
-                Reply::bad_value("the only Transfer-Encoding known here is chunked", outcome)
+                Reply::bad_value("the only supported Transfer-Encoding is chunked", outcome)
             }
+            Refusal::Malformed => Reply::bad_request("the chunked body is malformed", outcome),
+            Refusal::Late => Reply::body_timeout(self.0.options.request_timeout, outcome),
         };
         Answering {
             api: self.clone(),
             entry: entry.clone(),
             work: Work::done(reply),
-            method: metrics::Method::of(request.method()),
+            method: metrics::Method::of(&request.method),
             headers: HeaderMap::new(),
-            origin: self.0.options.guard.cors().position(request.headers()),
+            origin: self.0.options.guard.cors().position(&request.headers),
         }
     }
 
@@ -304,11 +307,14 @@ pub struct Answering {
 
 impl Answering {
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
+        if let Work::Done(reply) = &mut self.work {
+            return reply.take().map_or(Poll::Pending, Poll::Ready);
+        }
         if self.entry.is_expired() {
             return Poll::Ready(self.api.late(&self.work));
         }
         match &mut self.work {
-            Work::Done(reply) => reply.take().map_or(Poll::Pending, Poll::Ready),
+            Work::Done(_) => Poll::Pending,
             Work::Post(post, _) => post.as_mut().poll(cx),
             Work::Read(read, absent) => {
                 let outcome = ready!(Pin::new(read).poll(cx));

@@ -1,12 +1,21 @@
-//! The socket as hyper sees it: of the answers of one turn the first leaves at once, the others in
-//! one write.
+//! The socket as hyper sees it: bytes of one request at a time, and of the answers of one turn the
+//! first at once, the others in one write.
+//!
+//! What hyper reads passes [`Framing`], which knows where requests and bodies end. It comes by way
+//! of the stack, which costs a copy of some hundred bytes: what is read into hyper's own buffer can't
+//! be seen here, nor held back.
 //!
 //! hyper flushes after each answer; of 100 pipelined requests that is 100 writes. Here the first
 //! write of a turn goes straight to the socket, which is all there is without pipelining and costs
 //! no copy. Every further one lands in a buffer, a flush does nothing, and the connection's task
 //! sends the buffer when hyper has no more to do this turn. Unlike hyper's `pipeline_flush` nothing
-//! is held back by bytes that wait in the read buffer, and nothing is lost at the end: shutdown
-//! sends first.
+//! is held back by bytes that wait to be read, and nothing is lost at the end: shutdown sends first.
+//!
+//! This relies on hyper, which the tests in `tests` hold:
+//!
+//! - It reads, while a request is in hand, nothing but that request's body.
+//! - It reads on by itself once an answer is flushed, and is woken by the socket else.
+//! - An end of input between two requests ends it, once its answers are flushed.
 //!
 //! Invariants: the buffer never grows past [`MAX_BUFFERED`] plus one write of hyper's: past it
 //! `poll_write` waits for the socket, so that a client that never reads costs bounded memory, and
@@ -27,8 +36,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::chunks::Malformed;
+use super::framing::{BodyFraming, Framing, Given, MAX_PLAIN_LINES};
 use super::table::{Entry, State};
-use super::tail::Tail;
 use crate::turn::Turn;
 
 /// Bytes collected before the socket is waited for: a few hundred answers, what one turn of a
@@ -43,9 +53,6 @@ const MAX_LINGER: usize = 256 * 1024;
 
 /// What a connection runs over: a TCP socket, or bytes in memory where no kernel is to be measured.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// `Ready` once there is something to read, be it the end; else the task is woken then.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
-
     /// Whether something has arrived that the runtime may not have heard of yet.
     fn has_arrived(&self) -> bool;
 
@@ -54,11 +61,6 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 }
 
 impl Transport for TcpStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error is for the read that follows to report.
-        self.poll_read_ready(cx).map(drop)
-    }
-
     fn has_arrived(&self) -> bool {
         let peeked = SockRef::from(self).peek(&mut [MaybeUninit::uninit()]);
         peeked.is_ok_and(|bytes| bytes > 0)
@@ -78,10 +80,10 @@ pub struct Socket<T> {
     out: RefCell<BytesMut>,
     /// The first answer of this turn has been sent.
     sent: Cell<bool>,
-    /// hyper was told to wait for the client without our having asked to be woken by it.
-    deaf: Cell<bool>,
-    /// How the last read ended: whether hyper still holds bytes of a head.
-    tail: Cell<Tail>,
+    /// What has come, and what of it hyper may have.
+    framing: RefCell<Framing>,
+    /// A head has come that needs a roomier hyper: this one is told that the input has ended.
+    too_small: Cell<bool>,
     entry: Rc<Entry>,
     turn: Rc<Turn>,
 }
@@ -92,8 +94,8 @@ impl<T: Transport> Socket<T> {
             stream: RefCell::new(stream),
             out: RefCell::new(BytesMut::new()),
             sent: Cell::new(false),
-            deaf: Cell::new(false),
-            tail: Cell::new(Tail::START),
+            framing: RefCell::new(Framing::new(MAX_PLAIN_LINES)),
+            too_small: Cell::new(false),
             entry,
             turn,
         })
@@ -126,7 +128,7 @@ impl<T: Transport> Socket<T> {
         }
         self.entry.unblock();
         if self.entry.state() == State::Write {
-            let next = if self.tail.get().is_inside_head() {
+            let next = if self.framing.borrow().is_inside_head() {
                 State::Head
             } else {
                 State::Idle
@@ -136,24 +138,40 @@ impl<T: Transport> Socket<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// A request with a body has begun: how the last read ended says nothing about a next head.
-    pub fn expect_body(&self) {
-        self.tail.set(Tail::UNKNOWN);
+    /// The service is called for a request with such a body; `false`: not for the head that was
+    /// given to hyper, and nothing is known of what follows.
+    pub fn begin(&self, body: BodyFraming) -> bool {
+        self.framing.borrow_mut().begin(body)
+    }
+
+    /// Whether hyper ended for want of room for a head, rather than the connection. The next hyper
+    /// must have room for so many lines of headers.
+    pub fn begin_again(&self, max_lines: usize) -> bool {
+        self.framing.borrow_mut().set_max_lines(max_lines);
+        self.too_small.replace(false)
+    }
+
+    /// Throws away the rest of a chunked body that nobody reads.
+    ///
+    /// # Errors
+    /// It is not what the grammar allows, or breaks off.
+    pub fn poll_skip(&self, cx: &mut Context<'_>) -> Poll<Result<(), Malformed>> {
+        while !self.framing.borrow_mut().skip()? {
+            let mut bytes = [MaybeUninit::uninit(); MAX_READ];
+            let mut read = ReadBuf::uninit(&mut bytes);
+            match ready!(self.poll_stream(cx, &mut read)) {
+                Ok(()) if !read.filled().is_empty() => {
+                    self.framing.borrow_mut().put(read.filled());
+                }
+                _ => return Poll::Ready(Err(Malformed)),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Makes the end of the connection throw away what the client has not taken.
     pub fn give_up(&self) {
         self.stream.borrow().give_up();
-    }
-
-    /// Listens to the client again after a request during which it was not listened to. `Ready`:
-    /// there is something to read, and hyper must be polled for it.
-    pub fn poll_resume(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.deaf.get() || self.entry.state() == State::Handler {
-            return Poll::Pending;
-        }
-        self.deaf.set(false);
-        self.stream.borrow().poll_readable(cx)
     }
 
     /// Ends the connection for hyper, as if the client had closed it, if nothing has come and
@@ -169,9 +187,20 @@ impl<T: Transport> Socket<T> {
         }
     }
 
+    fn poll_stream(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
+    }
+
     fn poll_socket(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
         Pin::new(&mut *stream).poll_write(cx, buf)
+    }
+
+    /// Gives hyper what it may have of what has come.
+    fn give(&self, buf: &mut ReadBufCursor<'_>) -> io::Result<Given> {
+        let mut framing = self.framing.borrow_mut();
+        let given = framing.give(buf.remaining(), |bytes| buf.put_slice(bytes));
+        given.map_err(|Malformed| io::ErrorKind::InvalidData.into())
     }
 
     /// Whether a write may bypass the buffer: nothing waits there, and it is the turn's first.
@@ -214,8 +243,7 @@ impl<T: Transport> Socket<T> {
         let mut scrap = [MaybeUninit::uninit(); MAX_READ];
         while *left > 0 {
             let mut buf = ReadBuf::uninit(&mut scrap);
-            let mut stream = self.stream.borrow_mut();
-            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf));
+            let read = ready!(self.poll_stream(cx, &mut buf));
             if read.is_err() || buf.filled().is_empty() {
                 break;
             }
@@ -235,39 +263,39 @@ impl<T: Transport> Read for Io<T> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let socket = &self.0;
-        // hyper looks for the client's end while a request is in hand: twice per request, for
-        // nothing. The answer is at most a request timeout away; then `poll_resume` does what is
-        // left out here.
-        if socket.entry.state() == State::Handler {
-            socket.deaf.set(true);
-            return Poll::Pending;
-        }
-        // By way of the stack, which costs a copy of some hundred bytes, since what was read into
-        // hyper's own buffer can't be seen here.
-        let mut bytes = [MaybeUninit::uninit(); MAX_READ];
-        let mut read = ReadBuf::uninit(&mut bytes);
-        let mut read = read.take(buf.remaining());
         let entry = &socket.entry;
-        // Not as the `match`'s own expression: the stream would stay borrowed in its arms.
-        let polled = Pin::new(&mut *socket.stream.borrow_mut()).poll_read(cx, &mut read)?;
-        match polled {
-            Poll::Ready(()) => {
-                let bytes = read.filled();
-                if !bytes.is_empty() {
-                    buf.put_slice(bytes);
-                    let mut tail = socket.tail.get();
-                    if entry.state() == State::Idle {
-                        entry.enter(State::Head, socket.turn.now());
-                        tail = Tail::START;
-                    }
-                    socket.tail.set(tail.after(bytes));
+        loop {
+            match socket.give(&mut buf)? {
+                Given::Bytes(_) => return Poll::Ready(Ok(())),
+                Given::TooManyLines => {
+                    socket.too_small.set(true);
+                    return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Ok(()))
+                Given::Nothing => {}
             }
-            Poll::Pending if entry.is_closing() && entry.state() == State::Idle => {
-                socket.poll_end()
+            let mut bytes = [MaybeUninit::uninit(); MAX_READ];
+            let mut read = ReadBuf::uninit(&mut bytes);
+            let mut read = read.take(buf.remaining());
+            match socket.poll_stream(cx, &mut read)? {
+                Poll::Ready(()) => {}
+                Poll::Pending if entry.is_closing() && entry.state() == State::Idle => {
+                    return socket.poll_end();
+                }
+                Poll::Pending => return Poll::Pending,
             }
-            Poll::Pending => Poll::Pending,
+            let bytes = read.filled();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if entry.state() == State::Idle {
+                entry.enter(State::Head, socket.turn.now());
+            }
+            let mut framing = socket.framing.borrow_mut();
+            if framing.passes(bytes) {
+                buf.put_slice(bytes);
+                return Poll::Ready(Ok(()));
+            }
+            framing.put(bytes);
         }
     }
 }
@@ -296,6 +324,9 @@ impl<T: Transport> Write for Io<T> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.too_small.get() {
+            return Poll::Ready(Ok(()));
+        }
         self.0.poll_shutdown(cx)
     }
 }

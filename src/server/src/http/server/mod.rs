@@ -4,9 +4,10 @@
 //! Knows nothing of Redis. Non-goals: TLS, HTTP/2 and compression, which the ingress or mesh in
 //! front does.
 
+mod chunks;
+mod framing;
 mod io;
 mod table;
-mod tail;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -18,12 +19,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use tokio::time::timeout;
 
 use crate::turn::Turn;
+use framing::BodyFraming;
 use io::{Io, Socket};
 use table::{Cut, Table};
 
@@ -32,6 +35,10 @@ pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.
 pub const MAX_HEAD: usize = 16 * 1024;
+
+/// Lines of a request's headers, past which hyper answers `431`: more than twice as many as proxies
+/// and tracers are known to add up to.
+pub const MAX_HEADER_LINES: usize = 256;
 
 /// Bytes that hyper holds of one connection in each direction at most: a client that never reads
 /// costs this and as much again in `io`. It must hold a head.
@@ -58,11 +65,8 @@ pub trait Service: 'static {
     /// The future must answer when [`Entry::is_expired`] says so; it is woken then.
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future;
 
-    /// Answers a request that is not to be served. A service that waits for nothing and reads no
-    /// body may as well answer it as any other.
-    fn refuse(&self, request: Request<Incoming>, entry: &Rc<Entry>, _why: Refusal) -> Self::Future {
-        self.call(request, entry)
-    }
+    /// Answers a request that is not to be served.
+    fn refuse(&self, request: Parts, entry: &Rc<Entry>, why: Refusal) -> Self::Future;
 
     /// So many connections are open now.
     fn on_connections(&self, _open: usize) {}
@@ -76,12 +80,18 @@ pub enum Refusal {
     /// Its body is in a transfer coding other than `chunked`, so its end is in doubt: the
     /// connection is closed behind the answer. hyper refuses them unless `chunked` is the last.
     Coding,
+    /// Its body is in chunks that are not well formed, or breaks off: the connection is closed.
+    Malformed,
+    /// Its body, which nobody needs, did not come in time: the connection is closed.
+    Late,
 }
 
 /// The HTTP side of one worker.
 pub struct Server<S> {
     service: S,
     http: http1::Builder,
+    /// The same, for a connection with a head of more than [`MAX_PLAIN_LINES`].
+    roomy_http: http1::Builder,
     table: Table,
     limits: Limits,
     turn: Rc<Turn>,
@@ -99,9 +109,13 @@ impl<S: Service> Server<S> {
         // A client that has sent its last request may say so by half a close, as `nc -N` does; it
         // waits for the answers all the same.
         http.half_close(true);
+        let mut roomy_http = http.clone();
+        // Costs two allocations a request, so not for all.
+        roomy_http.max_headers(MAX_HEADER_LINES);
         Rc::new(Server {
             service,
             http,
+            roomy_http,
             table: Table::new(limits.timeouts),
             limits,
             turn,
@@ -123,7 +137,14 @@ impl<S: Service> Server<S> {
         self.service.on_connections(self.table.len());
         async move {
             let socket = Socket::new(stream, entry.clone(), self.turn.clone());
-            self.exchange(&entry, &socket).await;
+            let mut http = &self.http;
+            loop {
+                self.exchange(http, &entry, &socket).await;
+                if !socket.begin_again(usize::MAX) {
+                    break;
+                }
+                http = &self.roomy_http;
+            }
             if entry.cut() == Some(Cut::SlowReader) {
                 socket.give_up();
             } else {
@@ -136,13 +157,18 @@ impl<S: Service> Server<S> {
     }
 
     /// Requests and answers, until either side ends it.
-    async fn exchange<T: Transport>(self: &Rc<Self>, entry: &Rc<Entry>, socket: &Rc<Socket<T>>) {
+    async fn exchange<T: Transport>(
+        self: &Rc<Self>,
+        http: &http1::Builder,
+        entry: &Rc<Entry>,
+        socket: &Rc<Socket<T>>,
+    ) {
         let adapter = Adapter {
             server: self.clone(),
             entry: entry.clone(),
             socket: socket.clone(),
         };
-        let mut http = pin!(self.http.serve_connection(Io(socket.clone()), adapter));
+        let mut http = pin!(http.serve_connection(Io(socket.clone()), adapter));
         poll_fn(|cx| {
             entry.listen(cx.waker());
             if entry.cut().is_some() {
@@ -156,8 +182,7 @@ impl<S: Service> Server<S> {
             if let Poll::Ready(Err(_)) = socket.poll_send(cx) {
                 return Poll::Ready(());
             }
-            let ending = entry.is_closing() && entry.state() == State::Idle;
-            if ending || socket.poll_resume(cx).is_ready() {
+            if entry.is_closing() && entry.state() == State::Idle {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
@@ -193,9 +218,9 @@ struct Adapter<S, T> {
 impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Adapter<S, T> {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Call<S>;
+    type Future = Call<S, T>;
 
-    fn call(&self, request: Request<Incoming>) -> Call<S> {
+    fn call(&self, request: Request<Incoming>) -> Call<S, T> {
         let Server {
             service,
             limits,
@@ -207,23 +232,60 @@ impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Ad
         let before = in_flight.get();
         in_flight.set(before + 1);
         let mut refusal = (before >= limits.max_requests).then_some(Refusal::TooBusy);
-        if !request.body().is_end_stream() {
-            self.socket.expect_body();
-            if !is_plainly_framed(request.headers()) {
-                self.entry.retire();
-                refusal = Some(Refusal::Coding);
-            }
+        let body = body_framing(request.body());
+        if body != BodyFraming::None && !is_plainly_framed(request.headers()) {
+            refusal = Some(Refusal::Coding);
         }
+        if !self.socket.begin(body) {
+            refusal = Some(Refusal::Malformed);
+        }
+        let unread = match body {
+            BodyFraming::Chunked if refusal.is_none() => self.unread(&request),
+            _ => None,
+        };
         let future = match refusal {
             None => service.call(request, &self.entry),
-            Some(why) => service.refuse(request, &self.entry, why),
+            Some(why) => {
+                if why != Refusal::TooBusy {
+                    self.entry.retire();
+                }
+                service.refuse(request.into_parts().0, &self.entry, why)
+            }
         };
         Call {
             future,
+            unread,
             server: self.server.clone(),
             entry: self.entry.clone(),
         }
     }
+}
+
+impl<S, T> Adapter<S, T> {
+    /// What is needed to see a chunked body to its end, if it has no meaning and so nobody reads it.
+    ///
+    /// One that the client sends only when asked to need not come.
+    fn unread(&self, request: &Request<Incoming>) -> Option<Box<Unread<T>>> {
+        if request.method() == Method::POST || request.headers().contains_key(EXPECT) {
+            return None;
+        }
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = request.method().clone();
+        parts.headers = request.headers().clone();
+        Some(Box::new(Unread {
+            socket: self.socket.clone(),
+            parts,
+        }))
+    }
+}
+
+/// How hyper frames a body.
+fn body_framing(body: &Incoming) -> BodyFraming {
+    if body.is_end_stream() {
+        return BodyFraming::None;
+    }
+    let length = body.size_hint().exact();
+    length.map_or(BodyFraming::Chunked, BodyFraming::Length)
 }
 
 /// Whether a body has a length or is in chunks, and in nothing else: RFC 9112, section 6.1.
@@ -236,17 +298,47 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
     }
 }
 
+/// A body in chunks that nobody reads. It is seen to its end before the request is answered, so that
+/// one that is malformed is refused, whatever the method.
+struct Unread<T> {
+    socket: Rc<Socket<T>>,
+    parts: Parts,
+}
+
 /// A request being answered.
-struct Call<S: Service> {
+struct Call<S: Service, T> {
     future: S::Future,
+    unread: Option<Box<Unread<T>>>,
     server: Rc<Server<S>>,
     entry: Rc<Entry>,
 }
 
-impl<S: Service> Future for Call<S> {
+impl<S: Service, T: Transport> Call<S, T> {
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(unread) = &self.unread else {
+            return Poll::Ready(());
+        };
+        let refusal = match unread.socket.poll_skip(cx) {
+            Poll::Ready(Ok(())) => None,
+            Poll::Ready(Err(_)) => Some(Refusal::Malformed),
+            Poll::Pending if self.entry.is_expired() => Some(Refusal::Late),
+            Poll::Pending => return Poll::Pending,
+        };
+        if let Some(unread) = self.unread.take()
+            && let Some(why) = refusal
+        {
+            self.entry.retire();
+            self.future = self.server.service.refuse(unread.parts, &self.entry, why);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: Service, T: Transport> Future for Call<S, T> {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(self.poll_unread(cx));
         let mut response = ready!(Pin::new(&mut self.future).poll(cx));
         if self.entry.is_last() {
             response
@@ -258,7 +350,7 @@ impl<S: Service> Future for Call<S> {
     }
 }
 
-impl<S: Service> Drop for Call<S> {
+impl<S: Service, T> Drop for Call<S, T> {
     fn drop(&mut self) {
         let in_flight = &self.server.in_flight;
         in_flight.set(in_flight.get().saturating_sub(1));
@@ -266,76 +358,4 @@ impl<S: Service> Drop for Call<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::time::Duration;
-
-    use http_body_util::BodyExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-
-    use super::*;
-
-    impl Transport for DuplexStream {
-        fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<()> {
-            Poll::Ready(())
-        }
-
-        fn has_arrived(&self) -> bool {
-            false
-        }
-    }
-
-    /// Reads the body, answers nothing, and remembers whom.
-    #[derive(Default)]
-    struct Last(Rc<RefCell<Option<Rc<Entry>>>>);
-
-    impl Service for Last {
-        type Future = Pin<Box<dyn Future<Output = Response<Body>>>>;
-
-        fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future {
-            *self.0.borrow_mut() = Some(entry.clone());
-            Box::pin(async {
-                let _ = request.into_body().collect().await;
-                Response::new(Body::default())
-            })
-        }
-    }
-
-    /// What a connection is doing once the request in `bytes` is answered.
-    async fn check(bytes: &[u8], expected: State) {
-        let last = Last::default();
-        let entry = last.0.clone();
-        let hour = Duration::from_secs(3_600);
-        let limits = Limits {
-            timeouts: Timeouts::new(hour, hour),
-            max_requests: 1,
-        };
-        let server = Server::new(last, limits, Rc::default());
-        let (mut client, stream) = duplex(MAX_HEAD);
-        let serving = tokio::task::spawn_local(server.serve(stream));
-        client.write_all(bytes).await.expect("there is room");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let read = client.read_buf(&mut answer).await;
-            assert!(read.is_ok_and(|read| read > 0), "an answer");
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200 "));
-        let state = entry.borrow().as_ref().map(|entry| entry.state());
-        assert_eq!(state, Some(expected), "{}", bytes.escape_ascii());
-        serving.abort();
-    }
-
-    #[test]
-    fn a_next_head_has_begun_only_if_bytes_of_it_are_there() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            check(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", State::Idle).await;
-            check(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", State::Head).await;
-            let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n1.5";
-            check(post, State::Idle).await;
-        });
-    }
-}
+mod tests;
