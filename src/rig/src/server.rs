@@ -1,53 +1,21 @@
-//! A small HTTP server for what people, browsers and scrapers ask of the rig.
-//!
-//! Invariants: a bounded number of connections; a head that does not come ends its connection, and
-//! so does a client that takes nothing of its answer. Where all places are taken, a new client gets
-//! that of the one that has been idle for longest. No limit on how long an answer may take: a browser
-//! keeps its stream of events open.
-//!
-//! Non-goals: speed. The server under test is `http::server`.
+//! The HTTP server of the rig's programs: the small one of the API's crate, with room for a room
+//! full of browsers.
 
-mod seats;
-
-use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use hyper::{Request, Response};
+use redis_api_server::http::small::{self, Limits};
+use tokio::net::TcpListener;
 
-use self::seats::{Held, Seat, Seats};
+pub(super) use redis_api_server::http::small::{Body, answer, empty};
 
-/// The body of an answer: whole, or a stream.
-pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
-
-/// Connections served at a time. A room full of browsers needs some ten each. Should each of them
-/// have a request in hand, more wait in the backlog.
-const CONNECTIONS: usize = 1024;
-
-/// For the head of a request, and so for an idle connection too. Who polls does so each second.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Most bytes that hyper buffers of one request.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// How long to stop accepting after a failure, mostly for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// A client that is gone without a word, or takes nothing, keeps its connection for so long: a
-/// laptop that sleeps through a coffee opens another.
-const CLIENT_GONE: Duration = Duration::from_secs(30);
+/// Each browser needs some ten connections. A laptop that sleeps through a coffee opens new ones.
+const LIMITS: Limits = Limits {
+    connections: 1024,
+    client_gone: Duration::from_secs(30),
+};
 
 /// Answers every request on `listener` by `respond`, for ever.
 ///
@@ -59,166 +27,5 @@ pub(super) async fn serve<F>(
 ) where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    serve_at_most(CONNECTIONS, listener, respond).await;
-}
-
-async fn serve_at_most<F>(
-    connections: usize,
-    listener: TcpListener,
-    respond: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-) where
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    let mut seats = Seats::new(connections);
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                seats.make_room().await;
-                let respond = respond.clone();
-                seats.take(|seat| serve_connection(stream, seat, respond));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "can't accept connections; trying on");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn serve_connection<F>(
-    stream: TcpStream,
-    seat: Seat,
-    respond: impl Fn(Request<Incoming>) -> F,
-) where
-    F: Future<Output = Response<Body>>,
-{
-    watch_client(&stream);
-    let service = service_fn(|request| {
-        let in_hand = seat.begin();
-        let response = respond(request);
-        async move { Ok::<_, Infallible>(response.await.map(|body| Held::new(body, in_hand))) }
-    });
-    // What the client did wrong concerns nobody.
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
-/// Has the kernel end the connection to a client that is gone. Without it, the connection is as
-/// good, until the client's own end is noticed.
-fn watch_client(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(CLIENT_GONE / 2));
-    // Also for a client whose window stays shut.
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(CLIENT_GONE));
-}
-
-/// An answer with a whole body.
-pub(super) fn answer(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-/// An answer without a body.
-pub(super) fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Empty::new().boxed_unsync());
-    *response.status_mut() = status;
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-    use std::time::Instant;
-
-    use hyper::body::Frame;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// A body that never ends.
-    struct Endless;
-
-    impl hyper::body::Body for Endless {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Pending
-        }
-    }
-
-    /// Asks, and gives the first line of the answer.
-    async fn ask(stream: &mut TcpStream, path: &str) -> std::io::Result<String> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await?);
-        }
-        let text = String::from_utf8_lossy(&head);
-        // The body of the answer that ends.
-        if path == "/" {
-            stream.read_exact(&mut [0; 2]).await?;
-        }
-        Ok(text.lines().next().unwrap_or_default().to_owned())
-    }
-
-    async fn is_closed(stream: &mut TcpStream) -> bool {
-        let mut rest = Vec::new();
-        tokio::time::timeout(HEADER_TIMEOUT / 2, stream.read_to_end(&mut rest))
-            .await
-            .is_ok()
-    }
-
-    #[tokio::test]
-    async fn the_idlest_makes_room_and_who_has_a_request_in_hand_stays() {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
-        // `/` is answered, anything else for ever.
-        let respond = |request: Request<Incoming>| async move {
-            if request.uri().path() == "/" {
-                return answer(StatusCode::OK, "text/plain", "ok");
-            }
-            Response::new(Endless.boxed_unsync())
-        };
-        let server = tokio::spawn(serve_at_most(3, listener, respond));
-        let connect = || TcpStream::connect(address);
-        let started = Instant::now();
-        let mut streaming = connect().await.expect("it listens");
-        let mut half = connect().await.expect("it listens");
-        let mut used = connect().await.expect("it listens");
-        let ok = "HTTP/1.1 200 OK";
-        assert_eq!(ask(&mut streaming, "/events").await.expect("a head"), ok);
-        half.write_all(b"GET / HT").await.expect("it is connected");
-        assert_eq!(ask(&mut used, "/").await.expect("an answer"), ok);
-
-        let mut fourth = connect().await.expect("it listens");
-        assert_eq!(ask(&mut fourth, "/").await.expect("an answer"), ok);
-        assert!(is_closed(&mut half).await, "it never sent a head");
-        assert_eq!(ask(&mut used, "/").await.expect("an answer"), ok);
-        let mut fifth = connect().await.expect("it listens");
-        assert_eq!(ask(&mut fifth, "/").await.expect("an answer"), ok);
-        assert!(is_closed(&mut fourth).await, "it has been idle for longest");
-        assert!(started.elapsed() < HEADER_TIMEOUT, "nobody was timed out");
-        server.abort();
-    }
+    small::serve(LIMITS, listener, respond).await;
 }

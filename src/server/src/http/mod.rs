@@ -1,7 +1,6 @@
-//! HTTP: the server (generic over its service), the API's service, the yardstick, and the admin
-//! port.
+//! HTTP: the server (generic over its service), the API's service, the yardstick, and a small server
+//! for probes, scrapers and pages.
 
-pub mod admin;
 mod age;
 pub mod cors;
 pub mod guard;
@@ -12,4 +11,5 @@ mod reply;
 mod route;
 pub mod server;
 pub mod service;
+pub mod small;
 pub mod token;

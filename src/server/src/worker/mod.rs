@@ -6,6 +6,7 @@
 //! thread, its pool of [`LOOKUP_THREADS`] for name lookups and the token file, the log's thread, and
 //! no others.
 
+mod admin;
 mod api;
 mod cores;
 mod limits;
@@ -31,7 +32,6 @@ pub use limits::raised as raise_descriptor_limit;
 pub use signal::Termination;
 pub use thread::Context;
 
-use crate::http::admin;
 use crate::http::server::{Limits, Service, Timeouts};
 use crate::http::token::TokenError;
 use crate::metrics::Registry;

@@ -1,15 +1,15 @@
-//! Who is connected, and since when each one is idle.
+//! Who is connected, and which of them has been idle for longest.
 //!
-//! Invariants: never more connections than seats; one with a request in hand keeps its seat; a
-//! request is in hand until the last of its answer's body is taken.
+//! Invariants: never more connections than seats; one with a request in progress keeps its seat; a
+//! request is in progress until the last of its response's body is taken.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
@@ -22,6 +22,8 @@ pub(super) struct Seats {
     most: usize,
     tasks: JoinSet<()>,
     taken: HashMap<Id, (Seat, AbortHandle)>,
+    /// How often one became idle: this orders them, and needs no clock.
+    idled: Arc<AtomicU64>,
 }
 
 impl Seats {
@@ -30,6 +32,7 @@ impl Seats {
             most,
             tasks: JoinSet::new(),
             taken: HashMap::new(),
+            idled: Arc::default(),
         }
     }
 
@@ -57,7 +60,11 @@ impl Seats {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let seat = Seat(Arc::new(Mutex::new(Some(Instant::now()))));
+        let seat = Seat {
+            idle_since: Arc::default(),
+            idled: self.idled.clone(),
+        };
+        seat.become_idle();
         let task = self.tasks.spawn(serve(seat.clone()));
         self.taken.insert(task.id(), (seat, task));
     }
@@ -68,42 +75,51 @@ impl Seats {
     }
 }
 
-/// Since when a connection is idle; `None`: it has a request in hand.
+/// One connection's place.
 #[derive(Clone)]
-pub(super) struct Seat(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Seat {
+    /// Since when it is idle; `None`: it has a request in progress.
+    idle_since: Arc<Mutex<Option<u64>>>,
+    idled: Arc<AtomicU64>,
+}
 
 impl Seat {
     /// A request has come.
-    pub fn begin(&self) -> InHand {
+    pub fn begin(&self) -> InProgress {
         *self.idle_since() = None;
-        InHand(self.clone())
+        InProgress(self.clone())
     }
 
-    fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn become_idle(&self) {
+        *self.idle_since() = Some(self.idled.fetch_add(1, Relaxed));
+    }
+
+    fn idle_since(&self) -> MutexGuard<'_, Option<u64>> {
+        let since = self.idle_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request is in hand until this is dropped.
-pub(super) struct InHand(Seat);
+/// A request is in progress until this is dropped.
+pub(super) struct InProgress(Seat);
 
-impl Drop for InHand {
+impl Drop for InProgress {
     fn drop(&mut self) {
-        *self.0.idle_since() = Some(Instant::now());
+        self.0.become_idle();
     }
 }
 
-/// The body of an answer, until whose end a request is in hand.
+/// The body of a response, until whose end a request is in progress.
 pub(super) struct Held {
     body: Body,
-    _in_hand: InHand,
+    _in_progress: InProgress,
 }
 
 impl Held {
-    pub fn new(body: Body, in_hand: InHand) -> Held {
+    pub fn new(body: Body, in_progress: InProgress) -> Held {
         Held {
             body,
-            _in_hand: in_hand,
+            _in_progress: in_progress,
         }
     }
 }

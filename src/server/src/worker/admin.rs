@@ -7,59 +7,32 @@
 //! | `GET /metrics` | the Prometheus text |
 //!
 //! Invariants: nothing here talks to Redis or waits for a worker, so that liveness says whether the
-//! process runs and no more (a restart would not cure Redis); few connections at a time,
-//! each for a limited time, so that a slow client keeps the probes out for a moment at most.
+//! process runs and no more (a restart would not cure Redis); few connections at a time, of which
+//! the idlest makes room for a new one, so that no slow client keeps the probes out.
 //!
 //! Non-goals: speed, TLS, authentication. The port is meant for the kubelet and for Prometheus.
 //!
 //! What the probes are for: <https://kubernetes.io/docs/concepts/workloads/pods/probes/>.
 
-use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
 
+use crate::http::small::{self, Body, Limits, answer};
 use crate::metrics::{self, Registry};
 
-/// How long to stop accepting after a failure. Accepting again at once would spin while the process
-/// has no file descriptor left; 50 ms keeps a probe's own timeout (1 s by default) far away.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Most bytes that hyper buffers of one request's head.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// What one client may hold, and for how long.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// Connections served at a time; more wait in the listener's backlog.
-    connections: usize,
-    /// Age from which a connection takes no further request.
-    lifetime: Duration,
-    /// Time from then on until it is cut, for a response on its way.
-    grace: Duration,
-}
-
-/// Probes and scrapers need a handful of connections; 32 leaves room. A client that sends nothing
-/// keeps its place for 12 s, less than the three failed probes in a row that make the kubelet act
-/// (10 s apart by default); a scraper that keeps its connection for longer just opens a new one.
+/// Probes and scrapers need a handful of connections; 32 leaves room. A client that takes nothing of
+/// its response is cut before the three failed probes in a row that make the kubelet act (10 s apart
+/// by default).
 const LIMITS: Limits = Limits {
     connections: 32,
-    lifetime: Duration::from_secs(10),
-    grace: Duration::from_secs(2),
+    client_gone: Duration::from_secs(10),
 };
 
 /// What the admin server knows of the process.
@@ -114,61 +87,21 @@ impl Health {
 
 /// Serves the admin routes on `listener`, for ever.
 ///
-/// A failed accept is logged and tried again after a pause. Must run in a tokio runtime with I/O
-/// and time.
+/// Must run in a tokio runtime with I/O and time.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future closes the listener and cuts every connection.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
-    serve_within(LIMITS, listener, state).await;
-}
-
-async fn serve_within(limits: Limits, listener: TcpListener, state: Arc<State>) {
-    let mut connections = JoinSet::new();
-    let mut failing = false;
-    loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= limits.connections {
-            connections.join_next().await;
-            continue;
-        }
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                failing = false;
-                connections.spawn(serve_connection(limits, stream, Arc::clone(&state)));
-            }
-            Err(error) => {
-                // Once for each run of failures, which lasts as long as its cause.
-                if !failing {
-                    tracing::warn!(%error, "admin: can't accept connections; trying on");
-                }
-                failing = true;
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn serve_connection(limits: Limits, stream: TcpStream, state: Arc<State>) {
-    let service = service_fn(move |request: Request<Incoming>| {
+    let respond = move |request: Request<Incoming>| {
         let response = respond(request.method(), request.uri().path(), &state);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    if timeout(limits.lifetime, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        // hyper goes on waiting for the rest of a request that has begun, so this has an end too.
-        // What the client did wrong by then concerns nobody.
-        let _ = timeout(limits.grace, connection).await;
-    }
+        async move { response }
+    };
+    small::serve(LIMITS, listener, respond).await;
 }
 
-fn respond(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
-    let route: fn(&State) -> Response<Full<Bytes>> = match path {
+fn respond(method: &Method, path: &str, state: &State) -> Response<Body> {
+    let route: fn(&State) -> Response<Body> = match path {
         "/livez" => |_| json(StatusCode::OK, &Live { live: true }),
         "/readyz" => readyz,
         "/metrics" => metrics,
@@ -192,7 +125,7 @@ fn respond(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> 
     }
 }
 
-fn readyz(state: &State) -> Response<Full<Bytes>> {
+fn readyz(state: &State) -> Response<Body> {
     let missing = state.missing();
     let ready = missing.is_empty();
     let status = if ready {
@@ -203,12 +136,8 @@ fn readyz(state: &State) -> Response<Full<Bytes>> {
     json(status, &Ready { ready, missing })
 }
 
-fn metrics(state: &State) -> Response<Full<Bytes>> {
-    response(
-        StatusCode::OK,
-        metrics::CONTENT_TYPE,
-        state.registry.text().into(),
-    )
+fn metrics(state: &State) -> Response<Body> {
+    answer(StatusCode::OK, metrics::CONTENT_TYPE, state.registry.text())
 }
 
 #[derive(Serialize)]
@@ -228,23 +157,14 @@ struct Error<'a> {
     error: &'a str,
 }
 
-fn error(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+fn error(status: StatusCode, error: &str) -> Response<Body> {
     json(status, &Error { error })
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     // Structs of strings and flags always serialise.
     let body = serde_json::to_vec(value).unwrap_or_default();
-    response(status, "application/json", body.into())
-}
-
-fn response(status: StatusCode, media: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media));
-    response
+    answer(status, "application/json", body)
 }
 
 #[cfg(test)]
@@ -252,6 +172,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -259,7 +181,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(20);
 
     /// Runs `test` beside an admin server on a loopback port.
-    fn with_server<F>(limits: Limits, state: State, test: impl FnOnce(SocketAddr, Arc<State>) -> F)
+    fn with_server<F>(state: State, test: impl FnOnce(SocketAddr, Arc<State>) -> F)
     where
         F: Future<Output = ()>,
     {
@@ -271,7 +193,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let state = Arc::new(state);
-            let server = tokio::spawn(serve_within(limits, listener, Arc::clone(&state)));
+            let server = tokio::spawn(serve(listener, Arc::clone(&state)));
             timeout(DEADLINE, test(address, state))
                 .await
                 .expect("hangs");
@@ -311,7 +233,6 @@ mod tests {
     #[test]
     fn routes() {
         with_server(
-            LIMITS,
             State::new(Registry::new(2, false)),
             |address, _| async move {
                 let unknown = r#"{"error":"Not found: try /livez, /readyz or /metrics"}"#;
@@ -335,7 +256,6 @@ mod tests {
     #[test]
     fn head_keeps_the_length_and_405_names_the_methods() {
         with_server(
-            LIMITS,
             State::new(Registry::new(1, false)),
             |address, _| async move {
                 let response = exchange(address, "HEAD /livez").await;
@@ -354,7 +274,6 @@ mod tests {
     #[test]
     fn metrics_have_their_media_type() {
         with_server(
-            LIMITS,
             State::new(Registry::new(3, true)),
             |address, _| async move {
                 let response = exchange(address, "GET /metrics").await;
@@ -373,7 +292,6 @@ mod tests {
     #[test]
     fn readiness_says_what_is_missing_and_liveness_does_not_care() {
         with_server(
-            LIMITS,
             State::new(Registry::new(3, true)),
             |address, state| async move {
                 let workers = &state.registry.workers;
@@ -405,7 +323,6 @@ mod tests {
     #[test]
     fn a_connection_serves_several_requests() {
         with_server(
-            LIMITS,
             State::new(Registry::new(1, false)),
             |address, _| async move {
                 let mut stream = TcpStream::connect(address).await.unwrap();
@@ -425,28 +342,21 @@ mod tests {
     }
 
     #[test]
-    fn slow_clients_lose_their_places() {
-        let short = Duration::from_millis(50);
-        let limits = Limits {
-            connections: 2,
-            lifetime: short,
-            grace: short,
-        };
+    fn slow_clients_make_room_for_probes() {
         with_server(
-            limits,
             State::new(Registry::new(1, false)),
             |address, _| async move {
-                let mut silent = TcpStream::connect(address).await.unwrap();
-                let mut halfway = TcpStream::connect(address).await.unwrap();
-                halfway.write_all(b"GET /livez HTT").await.unwrap();
-                // Both places are taken, so this waits for one of them.
-                check(address, "GET /livez", 200, r#"{"live":true}"#).await;
-                for stream in [&mut silent, &mut halfway] {
-                    let mut bytes = Vec::new();
-                    // A reset is an end too.
-                    let _ = stream.read_to_end(&mut bytes).await;
-                    assert_eq!(bytes, b"");
+                let mut silent = Vec::new();
+                for _ in 0..LIMITS.connections {
+                    let mut stream = TcpStream::connect(address).await.unwrap();
+                    stream.write_all(b"GET /livez HTT").await.unwrap();
+                    silent.push(stream);
                 }
+                check(address, "GET /livez", 200, r#"{"live":true}"#).await;
+                let mut bytes = Vec::new();
+                // A reset is an end too.
+                let _ = silent[0].read_to_end(&mut bytes).await;
+                assert_eq!(bytes, b"");
             },
         );
     }
@@ -454,7 +364,6 @@ mod tests {
     #[test]
     fn what_is_no_request_does_not_end_the_server() {
         with_server(
-            LIMITS,
             State::new(Registry::new(1, false)),
             |address, _| async move {
                 let mut stream = TcpStream::connect(address).await.unwrap();
