@@ -8,7 +8,7 @@
 //!          -> net/link -> conn::enqueue -> resp::command   (bytes in a buffer; crate wire)
 //! socket   <- net/driver: one write a turn -> Redis -> one read
 //! reply    -> resp::Decoder -> conn: front of the in-flight queue -> store/waiter wakes all
-//! response <- http/reply <- http/service
+//! response <- http/response <- http/service
 //! ```
 //!
 //! | module | what it is | may use |

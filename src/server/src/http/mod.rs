@@ -7,7 +7,7 @@ pub mod guard;
 pub mod hello;
 mod host;
 mod posted;
-mod reply;
+mod response;
 mod route;
 pub mod server;
 pub mod service;

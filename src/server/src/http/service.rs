@@ -21,7 +21,7 @@ use super::age::AgeHeader;
 use super::guard::{Denial, Guard};
 use super::host;
 use super::posted;
-use super::reply::{Methods, Reply};
+use super::response::{Methods, ResponseDraft};
 use super::route::{self, Route};
 use super::server::{Body, Entry, Refusal, Service, State};
 use crate::metrics::{self, WriteOutcome};
@@ -79,8 +79,8 @@ impl Api {
     fn start(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> (Work, HeaderMap) {
         if !host::is_valid(&request) {
             let error = "a request must have one Host header, with a host in it";
-            let reply = Reply::bad_request(error, self.not_sent(request.method()));
-            return (Work::done(reply), HeaderMap::new());
+            let draft = ResponseDraft::bad_request(error, self.not_sent(request.method()));
+            return (Work::done(draft), HeaderMap::new());
         }
         let (parts, body) = request.into_parts();
         (self.dispatch(&parts, body, entry), parts.headers)
@@ -88,7 +88,7 @@ impl Api {
 
     fn dispatch(&self, parts: &Parts, body: Incoming, entry: &Rc<Entry>) -> Work {
         let Some(route) = Route::of(parts.uri.path()) else {
-            return Work::done(Reply::not_found());
+            return Work::done(ResponseDraft::not_found());
         };
         let guard = &self.0.options.guard;
         let methods = match guard.is_read_only() {
@@ -97,13 +97,13 @@ impl Api {
         };
         match parts.method {
             Method::GET | Method::HEAD => self.get(route, parts.uri.query(), entry),
-            _ if !guard.serves(route.field().as_bytes()) => Work::done(Reply::not_found()),
+            _ if !guard.serves(route.field().as_bytes()) => Work::done(ResponseDraft::not_found()),
             Method::POST => match guard.may_write(&parts.headers) {
                 Ok(()) => self.post(route, body, entry),
                 Err(denial) => self.deny(denial),
             },
-            Method::OPTIONS => Work::done(Reply::preflight(methods)),
-            _ => Work::done(Reply::method_not_allowed(methods, None)),
+            Method::OPTIONS => Work::done(ResponseDraft::preflight(methods)),
+            _ => Work::done(ResponseDraft::method_not_allowed(methods, None)),
         }
     }
 
@@ -120,8 +120,8 @@ impl Api {
         let outcome = WriteOutcome::NotSent;
         self.0.metrics.write_failed(outcome);
         Work::done(match denial {
-            Denial::ReadOnly => Reply::method_not_allowed(Methods::ReadOnly, Some(outcome)),
-            Denial::Token => Reply::unauthorized(),
+            Denial::ReadOnly => ResponseDraft::method_not_allowed(Methods::ReadOnly, Some(outcome)),
+            Denial::Token => ResponseDraft::unauthorized(),
         })
     }
 
@@ -129,15 +129,15 @@ impl Api {
         let (reads, now) = (&self.0.reads, entry.since());
         let serves = |name: &[u8]| self.0.options.guard.serves(name);
         match (route, query.and_then(route::fields)) {
-            (Route::Current, Some(Err(why))) => Work::done(Reply::bad_value(why, None)),
+            (Route::Current, Some(Err(why))) => Work::done(ResponseDraft::bad_value(why, None)),
             // As a whole: half an answer would hide that the other half is not served.
             (Route::Current, Some(Ok(names))) if !names.iter().all(|name| serves(name)) => {
-                Work::done(Reply::not_found())
+                Work::done(ResponseDraft::not_found())
             }
             (Route::Current, Some(Ok(names))) => {
                 Work::Read(reads.many(names, now), Absent::NotFound)
             }
-            _ if !serves(route.field().as_bytes()) => Work::done(Reply::not_found()),
+            _ if !serves(route.field().as_bytes()) => Work::done(ResponseDraft::not_found()),
             (Route::Current, None) => Work::Read(reads.current(now), Absent::NotInitialised),
             (Route::Field(name), _) => {
                 Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound)
@@ -158,50 +158,53 @@ impl Api {
         Work::Post(Box::pin(post), stage)
     }
 
-    fn read_reply(&self, outcome: Result<Found, ReadError>, absent: Absent) -> Reply {
+    fn read_response(&self, outcome: Result<Found, ReadError>, absent: Absent) -> ResponseDraft {
         let found = match outcome {
             Ok(found) => found,
             Err(error) => {
                 if matches!(error, ReadError::Shed | ReadError::FallbackFull) {
                     self.0.metrics.shed.add(1);
                 }
-                return Reply::read_error(&error, self.0.reads.trouble());
+                return ResponseDraft::read_error(&error, self.0.reads.trouble());
             }
         };
-        let reply = match (found.body, absent) {
-            (Some(body), _) => Reply::ok(body),
-            (None, Absent::NotFound) => Reply::not_found(),
+        let draft = match (found.body, absent) {
+            (Some(body), _) => ResponseDraft::ok(body),
+            (None, Absent::NotFound) => ResponseDraft::not_found(),
             (None, Absent::NotInitialised) => {
                 self.0.metrics.not_initialised.add(1);
-                Reply::not_initialised()
+                ResponseDraft::not_initialised()
             }
         };
         match found.age {
-            None => reply,
-            Some(age) => reply.with_age(self.0.age.of(age)),
+            None => draft,
+            Some(age) => draft.with_age(self.0.age.of(age)),
         }
     }
 
-    fn write_reply(&self, (reply, outcome): (Reply, WriteOutcome)) -> Reply {
+    fn write_response(&self, (draft, outcome): (ResponseDraft, WriteOutcome)) -> ResponseDraft {
         self.0.metrics.write_failed(outcome);
-        reply
+        draft
     }
 
     /// The answer to a request whose deadline has passed.
-    fn late(&self, work: &Work) -> Reply {
+    fn late(&self, work: &Work) -> ResponseDraft {
         let limit = self.0.options.request_timeout;
         match work {
             Work::Post(_, stage) => match stage.get() {
                 Stage::Body => {
                     let outcome = WriteOutcome::NotSent;
-                    self.write_reply((Reply::body_timeout(limit, Some(outcome)), outcome))
+                    self.write_response((
+                        ResponseDraft::body_timeout(limit, Some(outcome)),
+                        outcome,
+                    ))
                 }
                 Stage::Write(progress) => {
                     let trouble = self.0.writes.trouble();
-                    self.write_reply(Reply::write_timeout(limit, progress, &trouble))
+                    self.write_response(ResponseDraft::write_timeout(limit, progress, &trouble))
                 }
             },
-            Work::Read(..) | Work::Done(_) => Reply::read_timeout(limit),
+            Work::Read(..) | Work::Done(_) => ResponseDraft::read_timeout(limit),
         }
     }
 }
@@ -239,21 +242,23 @@ impl Service for Api {
 
     fn refuse(&self, request: Parts, entry: &Rc<Entry>, why: Refusal) -> Answering {
         let outcome = self.not_sent(&request.method);
-        let reply = match why {
+        let draft = match why {
             Refusal::TooBusy => {
                 self.0.metrics.shed.add(1);
-                Reply::too_busy(outcome)
+                ResponseDraft::too_busy(outcome)
             }
             Refusal::Coding => {
-                Reply::bad_value("the only supported Transfer-Encoding is chunked", outcome)
+                ResponseDraft::bad_value("the only supported Transfer-Encoding is chunked", outcome)
             }
-            Refusal::Malformed => Reply::bad_request("the chunked body is malformed", outcome),
-            Refusal::Late => Reply::body_timeout(self.0.options.request_timeout, outcome),
+            Refusal::Malformed => {
+                ResponseDraft::bad_request("the chunked body is malformed", outcome)
+            }
+            Refusal::Late => ResponseDraft::body_timeout(self.0.options.request_timeout, outcome),
         };
         Answering {
             api: self.clone(),
             entry: entry.clone(),
-            work: Work::done(reply),
+            work: Work::done(draft),
             method: metrics::Method::of(&request.method),
             headers: HeaderMap::new(),
             origin: self.0.options.guard.cors().position(&request.headers),
@@ -282,14 +287,17 @@ enum Stage {
 /// What an answer waits for.
 enum Work {
     /// Taken when answered.
-    Done(Option<Reply>),
+    Done(Option<ResponseDraft>),
     Read(Read, Absent),
-    Post(Pin<Box<dyn Future<Output = Reply>>>, Rc<Cell<Stage>>),
+    Post(
+        Pin<Box<dyn Future<Output = ResponseDraft>>>,
+        Rc<Cell<Stage>>,
+    ),
 }
 
 impl Work {
-    fn done(reply: Reply) -> Self {
-        Work::Done(Some(reply))
+    fn done(draft: ResponseDraft) -> Self {
+        Work::Done(Some(draft))
     }
 }
 
@@ -306,9 +314,9 @@ pub struct Answering {
 }
 
 impl Answering {
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
-        if let Work::Done(reply) = &mut self.work {
-            return reply.take().map_or(Poll::Pending, Poll::Ready);
+    fn poll_draft(&mut self, cx: &mut Context<'_>) -> Poll<ResponseDraft> {
+        if let Work::Done(draft) = &mut self.work {
+            return draft.take().map_or(Poll::Pending, Poll::Ready);
         }
         if self.entry.is_expired() {
             return Poll::Ready(self.api.late(&self.work));
@@ -318,7 +326,7 @@ impl Answering {
             Work::Post(post, _) => post.as_mut().poll(cx),
             Work::Read(read, absent) => {
                 let outcome = ready!(Pin::new(read).poll(cx));
-                Poll::Ready(self.api.read_reply(outcome, *absent))
+                Poll::Ready(self.api.read_response(outcome, *absent))
             }
         }
     }
@@ -328,7 +336,7 @@ impl Future for Answering {
     type Output = Response<Body>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
-        let reply = ready!(self.poll_reply(cx));
+        let draft = ready!(self.poll_draft(cx));
         let this = &mut *self;
         let Inner {
             turn,
@@ -337,8 +345,8 @@ impl Future for Answering {
             ..
         } = &*this.api.0;
         let duration = turn.now().saturating_duration_since(this.entry.since());
-        metrics.observe_request(this.method, reply.status().as_u16(), duration);
-        Poll::Ready(reply.into_response(&mut this.headers, options.guard.cors(), this.origin))
+        metrics.observe_request(this.method, draft.status().as_u16(), duration);
+        Poll::Ready(draft.into_response(&mut this.headers, options.guard.cors(), this.origin))
     }
 }
 
@@ -348,12 +356,12 @@ async fn post(
     body: Incoming,
     entry: Rc<Entry>,
     stage: Rc<Cell<Stage>>,
-) -> Reply {
+) -> ResponseDraft {
     let value = match value_of(body, api.0.options.max_body).await {
         Ok(value) => value,
-        Err(reply) => {
+        Err(draft) => {
             api.0.metrics.write_failed(WriteOutcome::NotSent);
-            return reply;
+            return draft;
         }
     };
     entry.advance(State::Handler);
@@ -361,12 +369,12 @@ async fn post(
     let deadline = entry.since() + api.0.options.request_timeout;
     let report = |progress| stage.set(Stage::Write(progress));
     match write(&api, field.as_bytes(), text.as_bytes(), deadline, &report).await {
-        Ok(()) => Reply::ok(format!("{{\"current\":{text}}}").into()),
+        Ok(()) => ResponseDraft::ok(format!("{{\"current\":{text}}}").into()),
         Err(error) => {
             if error == WriteError::Shed {
                 api.0.metrics.shed.add(1);
             }
-            api.write_reply(Reply::write_error(&error))
+            api.write_response(ResponseDraft::write_error(&error))
         }
     }
 }
@@ -389,14 +397,14 @@ async fn write(
 }
 
 /// Reads a body of at most `limit` bytes, and the number in it.
-async fn value_of(body: Incoming, limit: usize) -> Result<f64, Reply> {
+async fn value_of(body: Incoming, limit: usize) -> Result<f64, ResponseDraft> {
     if body.size_hint().lower() > limit as u64 {
-        return Err(Reply::too_large(limit));
+        return Err(ResponseDraft::too_large(limit));
     }
     match Limited::new(body, limit).collect().await {
         Ok(body) => posted::value(&body.to_bytes())
-            .map_err(|why| Reply::bad_value(&why, Some(WriteOutcome::NotSent))),
-        Err(error) if error.is::<LengthLimitError>() => Err(Reply::too_large(limit)),
-        Err(_) => Err(Reply::broken_body()),
+            .map_err(|why| ResponseDraft::bad_value(&why, Some(WriteOutcome::NotSent))),
+        Err(error) if error.is::<LengthLimitError>() => Err(ResponseDraft::too_large(limit)),
+        Err(_) => Err(ResponseDraft::broken_body()),
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of an outcome: status, body and headers. The one place where errors are mapped.
+//! From an outcome to a response: status, body and headers. The one place where errors are mapped.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -53,18 +53,18 @@ enum Extra {
     Close,
 }
 
-/// An answer, before it has headers.
+/// A response, before it has headers.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct ResponseDraft {
     status: StatusCode,
     body: Bytes,
     extra: Extra,
     age: Option<Rc<HeaderValue>>,
 }
 
-impl Reply {
+impl ResponseDraft {
     fn new(status: StatusCode, body: impl Into<Bytes>, extra: Extra) -> Self {
-        Reply {
+        ResponseDraft {
             status,
             body: body.into(),
             extra,
@@ -84,24 +84,24 @@ impl Reply {
 
     /// `200` with a JSON body.
     pub fn ok(body: Bytes) -> Self {
-        Reply::new(StatusCode::OK, body, Extra::None)
+        ResponseDraft::new(StatusCode::OK, body, Extra::None)
     }
 
     /// Nothing was ever stored at `/`: a `200`, as clients of this API have always had it.
     pub fn not_initialised() -> Self {
-        Reply::ok(Bytes::from_static(b"{\"error\":\"Not initialised\"}"))
+        ResponseDraft::ok(Bytes::from_static(b"{\"error\":\"Not initialised\"}"))
     }
 
     /// `404`: no such path, or no such field.
     pub fn not_found() -> Self {
         let body = Bytes::from_static(b"{\"error\":\"Not found\"}");
-        Reply::new(StatusCode::NOT_FOUND, body, Extra::None)
+        ResponseDraft::new(StatusCode::NOT_FOUND, body, Extra::None)
     }
 
     /// `204` with what a browser asks before it posts.
     pub fn preflight(methods: Methods) -> Self {
         let extra = Extra::Preflight(methods);
-        Reply::new(StatusCode::NO_CONTENT, Bytes::new(), extra)
+        ResponseDraft::new(StatusCode::NO_CONTENT, Bytes::new(), extra)
     }
 
     /// `405`; `outcome` if it was a write.
@@ -110,7 +110,7 @@ impl Reply {
             Methods::All => "this path takes GET, HEAD, POST and OPTIONS",
             Methods::ReadOnly => "this API is read-only: it takes GET, HEAD and OPTIONS",
         };
-        Reply::new(
+        ResponseDraft::new(
             StatusCode::METHOD_NOT_ALLOWED,
             error_body(error, outcome),
             Extra::Allow(methods),
@@ -122,13 +122,13 @@ impl Reply {
     pub fn unauthorized() -> Self {
         let error = "writing needs one header Authorization: Bearer TOKEN, with the right token";
         let body = error_body(error, Some(WriteOutcome::NotSent));
-        Reply::new(StatusCode::UNAUTHORIZED, body, Extra::Challenge)
+        ResponseDraft::new(StatusCode::UNAUTHORIZED, body, Extra::Challenge)
     }
 
     /// `503`: too many requests are in hand.
     pub fn too_busy(outcome: Option<WriteOutcome>) -> Self {
         let error = "too many requests are in hand already";
-        Reply::new(
+        ResponseDraft::new(
             StatusCode::SERVICE_UNAVAILABLE,
             error_body(error, outcome),
             Extra::RetryAfter,
@@ -138,7 +138,7 @@ impl Reply {
     /// A request that HTTP itself doesn't allow: what follows on this connection can't be trusted
     /// either.
     pub fn bad_request(error: &str, outcome: Option<WriteOutcome>) -> Self {
-        Reply::new(
+        ResponseDraft::new(
             StatusCode::BAD_REQUEST,
             error_body(error, outcome),
             Extra::Close,
@@ -147,7 +147,7 @@ impl Reply {
 
     /// `400` for a query or body that says nothing usable.
     pub fn bad_value(error: &str, outcome: Option<WriteOutcome>) -> Self {
-        Reply::new(
+        ResponseDraft::new(
             StatusCode::BAD_REQUEST,
             error_body(error, outcome),
             Extra::None,
@@ -157,26 +157,26 @@ impl Reply {
     /// `400` for a body that broke off or is badly framed.
     pub fn broken_body() -> Self {
         let error = "the body could not be read to its end";
-        Reply::bad_request(error, Some(WriteOutcome::NotSent))
+        ResponseDraft::bad_request(error, Some(WriteOutcome::NotSent))
     }
 
     pub fn too_large(limit: usize) -> Self {
         let error = format!("the body is larger than {limit} bytes");
         let body = error_body(&error, Some(WriteOutcome::NotSent));
-        Reply::new(StatusCode::PAYLOAD_TOO_LARGE, body, Extra::Close)
+        ResponseDraft::new(StatusCode::PAYLOAD_TOO_LARGE, body, Extra::Close)
     }
 
     /// `408`: the body did not come in time.
     pub fn body_timeout(limit: Duration, outcome: Option<WriteOutcome>) -> Self {
         let error = format!("the body did not arrive within {} ms", limit.as_millis());
         let body = error_body(&error, outcome);
-        Reply::new(StatusCode::REQUEST_TIMEOUT, body, Extra::Close)
+        ResponseDraft::new(StatusCode::REQUEST_TIMEOUT, body, Extra::Close)
     }
 
     /// `504` for a read.
     pub fn read_timeout(limit: Duration) -> Self {
         let error = format!("Redis did not answer within {} ms", limit.as_millis());
-        Reply::new(
+        ResponseDraft::new(
             StatusCode::GATEWAY_TIMEOUT,
             error_body(&error, None),
             Extra::None,
@@ -224,7 +224,7 @@ impl Reply {
             ),
         };
         (
-            Reply::new(status, error_body(&error, Some(outcome)), retry(status)),
+            ResponseDraft::new(status, error_body(&error, Some(outcome)), retry(status)),
             outcome,
         )
     }
@@ -263,7 +263,7 @@ impl Reply {
             ),
             ReadError::WrongReply(what) => (StatusCode::BAD_GATEWAY, (*what).to_owned()),
         };
-        Reply::new(status, error_body(&text, None), retry(status))
+        ResponseDraft::new(status, error_body(&text, None), retry(status))
     }
 
     /// A write that did not succeed.
@@ -328,7 +328,7 @@ impl Reply {
             ),
         };
         (
-            Reply::new(status, error_body(&text, Some(outcome)), retry(status)),
+            ResponseDraft::new(status, error_body(&text, Some(outcome)), retry(status)),
             outcome,
         )
     }
@@ -450,7 +450,7 @@ mod tests {
     fn every_error_word_has_its_status() {
         let check = |text: &str, expected: u16| {
             let kind = ErrorKind::of(text.as_bytes());
-            let read = Reply::read_error(
+            let read = ResponseDraft::read_error(
                 &ReadError::Refused {
                     kind,
                     text: text.into(),
@@ -462,7 +462,7 @@ mod tests {
                 kind,
                 text: text.into(),
             };
-            let (write, outcome) = Reply::write_error(&refused);
+            let (write, outcome) = ResponseDraft::write_error(&refused);
             assert_eq!(
                 (write.status.as_u16(), outcome),
                 (expected, WriteOutcome::Refused)
@@ -499,13 +499,13 @@ mod tests {
     fn a_503_says_when_to_come_again_and_every_answer_is_open_to_browsers() {
         let mut headers = HeaderMap::new();
         let any = Cors::Any;
-        let reply = Reply::read_error(&ReadError::Shed, None);
-        let response = reply.into_response(&mut headers, &any, None);
+        let draft = ResponseDraft::read_error(&ReadError::Shed, None);
+        let response = draft.into_response(&mut headers, &any, None);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-        let reply = Reply::preflight(Methods::All);
-        let response = reply.into_response(&mut headers, &any, None);
+        let draft = ResponseDraft::preflight(Methods::All);
+        let response = draft.into_response(&mut headers, &any, None);
         assert!(!response.headers().contains_key(CONTENT_TYPE));
         let methods = "GET, HEAD, POST, OPTIONS";
         assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], methods);
