@@ -62,7 +62,12 @@ impl Clients {
             timeouts: Timeouts::new(TIMEOUT, TIMEOUT),
             max_requests: usize::MAX,
         };
-        let server = Server::new(service, limits, worker.turn.clone());
+        let server = Server::new(
+            service,
+            limits,
+            worker.turn.clone(),
+            fastrand::Rng::with_seed(1),
+        );
         spawn_local(server.clone().sweep());
         let connections = (0..connections).map(|_| {
             let (near, far) = pipe();

@@ -118,7 +118,7 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         metrics,
         resolver,
     });
-    let server = Server::new(service, limits, turn);
+    let server = Server::new(service, limits, turn, fastrand::Rng::new());
     spawn_local(server.clone().sweep());
     loop {
         tokio::select! {

@@ -349,7 +349,8 @@ mod tests {
     /// under way.
     fn pair(room: usize) -> (DuplexStream, Rc<Socket<DuplexStream>>) {
         let long = Duration::from_secs(3_600);
-        let entry = Table::new(Timeouts::new(long, long)).insert(Instant::now());
+        let entry = Table::new(Timeouts::new(long, long), fastrand::Rng::with_seed(1))
+            .insert(Instant::now());
         let (client, stream) = duplex(room);
         (client, Socket::new(stream, entry, Rc::default()))
     }

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use fastrand::Rng;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
@@ -100,7 +101,8 @@ pub struct Server<S> {
 }
 
 impl<S: Service> Server<S> {
-    pub fn new(service: S, limits: Limits, turn: Rc<Turn>) -> Rc<Self> {
+    /// `random` spreads the ages at which connections end.
+    pub fn new(service: S, limits: Limits, turn: Rc<Turn>, random: Rng) -> Rc<Self> {
         let mut http = http1::Builder::new();
         http.max_header_size(MAX_HEAD);
         http.max_buf_size(MAX_HELD);
@@ -116,7 +118,7 @@ impl<S: Service> Server<S> {
             service,
             http,
             roomy_http,
-            table: Table::new(limits.timeouts),
+            table: Table::new(limits.timeouts, random),
             limits,
             turn,
             in_flight: Cell::new(0),

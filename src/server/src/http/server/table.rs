@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -255,6 +256,8 @@ const GRAIN: Duration = Duration::from_millis(5);
 pub struct Table {
     entries: RefCell<Slab<Rc<Entry>>>,
     timeouts: Timeouts,
+    /// Spreads the ages of connections.
+    random: RefCell<Rng>,
     /// Every answer is the last one of its connection.
     ending: Cell<bool>,
     /// Rings when the first connection comes and when the last one goes.
@@ -262,17 +265,18 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new(timeouts: Timeouts) -> Self {
+    pub fn new(timeouts: Timeouts, random: Rng) -> Self {
         Table {
             entries: RefCell::default(),
             timeouts,
+            random: RefCell::new(random),
             ending: Cell::new(false),
             changed: Notify::new(),
         }
     }
 
     pub fn insert(&self, now: Instant) -> Rc<Entry> {
-        let age = self.timeouts.age_of_one(fastrand::f64());
+        let age = self.timeouts.age_of_one(self.random.borrow_mut().f64());
         let retires = age.map(|age| now + age);
         let entry = Rc::new(Entry::new(now, self.ending.get(), retires));
         let mut entries = self.entries.borrow_mut();
@@ -393,13 +397,17 @@ mod tests {
         Timeouts::new(REQUEST, Duration::from_secs(1))
     }
 
+    fn table(timeouts: Timeouts) -> Table {
+        Table::new(timeouts, Rng::with_seed(1))
+    }
+
     fn ms(count: u64) -> Option<Duration> {
         Some(Duration::from_millis(count))
     }
 
     #[test]
     fn a_sweep_expires_what_is_due_and_names_the_next_deadline() {
-        let table = Table::new(timeouts());
+        let table = table(timeouts());
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let (idle, early, late) = (
@@ -424,7 +432,7 @@ mod tests {
 
     #[test]
     fn heads_idle_connections_and_readers_have_their_own_limits() {
-        let table = Table::new(Timeouts {
+        let table = table(Timeouts {
             header: ms(50),
             idle: ms(120),
             write: ms(100),
@@ -475,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_task_is_woken_once_for_what_is_due() {
-        let table = Table::new(Timeouts {
+        let table = table(Timeouts {
             header: ms(400),
             idle: ms(400),
             ..timeouts()
@@ -503,7 +511,7 @@ mod tests {
 
     #[test]
     fn emptied_waits_for_the_last_connection() {
-        let table = Table::new(timeouts());
+        let table = table(timeouts());
         let (first, last) = (table.insert(Instant::now()), table.insert(Instant::now()));
         let mut emptied = pin!(table.emptied());
         let mut is_emptied = || {
@@ -521,7 +529,7 @@ mod tests {
     #[test]
     fn an_old_connection_is_told_and_not_closed() {
         let age = Duration::from_secs(100);
-        let table = Table::new(Timeouts {
+        let table = table(Timeouts {
             age: Some(age),
             ..timeouts()
         });
@@ -539,7 +547,7 @@ mod tests {
 
     #[test]
     fn when_draining_every_answer_is_the_last() {
-        let table = Table::new(timeouts());
+        let table = table(timeouts());
         let before = table.insert(Instant::now());
         assert!(!before.is_last());
         table.drain();
@@ -550,7 +558,7 @@ mod tests {
 
     #[test]
     fn without_requests_the_next_look_is_the_shortest_limit_away() {
-        let table = Table::new(timeouts());
+        let table = table(timeouts());
         let start = Instant::now();
         let entry = table.insert(start);
         assert_eq!(table.sweep_once(start), start + REQUEST);
@@ -562,7 +570,7 @@ mod tests {
 
     #[test]
     fn a_connection_whose_first_request_is_on_its_way_is_closed_last() {
-        let table = Table::new(timeouts());
+        let table = table(timeouts());
         let start = Instant::now();
         let (fresh, reading, idle) = (
             table.insert(start),

@@ -1,4 +1,5 @@
-//! The server on a connection in memory: what it relies on in hyper, and where it sees requests end.
+//! The server on a connection in memory: what it relies on in hyper, and where it sees requests
+//! end.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,6 +14,7 @@ use tokio::io::{
 use tokio::sync::Notify;
 
 use super::*;
+use fastrand::Rng;
 
 impl Transport for DuplexStream {
     fn has_arrived(&self) -> bool {
@@ -75,7 +77,7 @@ fn server(service: Length) -> Rc<Server<Length>> {
         timeouts: Timeouts::new(hour, hour),
         max_requests: 100,
     };
-    Server::new(service, limits, Rc::default())
+    Server::new(service, limits, Rc::default(), Rng::with_seed(1))
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -188,10 +190,10 @@ async fn settle() {
     }
 }
 
-/// Fails when a new hyper reads while a request is in hand: that costs each request a look at the
-/// socket, and may bring bytes whose place nobody has told yet.
+/// Fails when a new hyper reads while a request is in progress: that costs each request a look at
+/// the socket, and may bring bytes whose place nobody has told yet.
 #[test]
-fn hyper_reads_nothing_while_a_request_is_in_hand() {
+fn hyper_reads_nothing_while_a_request_is_in_progress() {
     run(async {
         let gate = Rc::new(Notify::new());
         let service = Length {
@@ -211,7 +213,7 @@ fn hyper_reads_nothing_while_a_request_is_in_hand() {
             assert_eq!(reads.get() - before, 1, "for the request");
             client.write_all(b"GET").await.expect("there is room");
             settle().await;
-            assert_eq!(reads.get() - before, 1, "none while it is in hand");
+            assert_eq!(reads.get() - before, 1, "none while it is in progress");
             gate.notify_one();
             settle().await;
             assert_eq!(reads.get() - before, 3, "what has come, and nothing more");
@@ -342,10 +344,6 @@ fn value_length(value: &[u8]) -> Option<usize> {
             byte if is_text(byte) => 1,
             _ => return None,
         };
-        // An escape that escapes nothing.
-        if byte == b'\\' && !is_text(value[at - 1]) {
-            return None;
-        }
     }
 }
 
@@ -421,7 +419,7 @@ fn chunked_bodies_end_where_a_strict_parser_says() {
         let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         let bytes = [head.as_bytes(), &whole].concat();
         let (first, second) = bytes.split_at(cut.index(bytes.len()));
-        let count = &if expected.is_some() { &good } else { &bad };
+        let count = if expected.is_some() { &good } else { &bad };
         count.set(count.get() + 1);
         for packets in [&[&bytes[..]][..], &[first, second]] {
             let seen = run(answers(packets));
