@@ -293,7 +293,6 @@ fn stuff(connection: &Connection) {
 fn clients_that_do_not_read_are_cut_off_and_cost_little() {
     let (_redis, mut api) = start(&["--write-timeout", "1s"]);
     let bystander = Bystander::start(&api);
-    #[cfg(target_os = "linux")]
     let before = api.process().resident_kib();
     let started = Instant::now();
     let attacks: Vec<_> = (0..10).map(|_| open(&api)).collect();
@@ -305,14 +304,12 @@ fn clients_that_do_not_read_are_cut_off_and_cost_little() {
         let mut most = 0;
         while !threads.iter().all(|thread| thread.is_finished()) {
             pass(Duration::from_millis(20));
-            #[cfg(target_os = "linux")]
             {
                 most = api.process().resident_kib().max(most);
             }
         }
         most
     });
-    #[cfg(target_os = "linux")]
     {
         let grown = stuffed.saturating_sub(before);
         println!("10 clients that don't read: {grown} KiB over {before}");

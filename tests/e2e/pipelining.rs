@@ -204,7 +204,6 @@ fn writes_and_reads_keep_their_order() {
 }
 
 /// Resident memory of a process, in KiB, as the kernel says it.
-#[cfg(target_os = "linux")]
 fn resident_kib(api: &mut Api) -> u64 {
     let path = format!("/proc/{}/status", api.process().pid());
     let status = std::fs::read_to_string(path).expect("the process runs");
@@ -214,7 +213,6 @@ fn resident_kib(api: &mut Api) -> u64 {
         .expect("VmRSS is there")
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_client_that_never_reads_costs_bounded_memory() {
     const MOST: usize = 64 * 1024 * 1024;

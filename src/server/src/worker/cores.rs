@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 /// How many workers there are to be, and why so many.
 pub fn granted(asked: Option<NonZeroUsize>) -> (NonZeroUsize, &'static str) {
     match asked {
-        Some(workers) => (workers, "asked for by --workers"),
+        Some(workers) => (workers, "set by --workers"),
         None => match available_parallelism() {
             Ok(workers) => (
                 workers,
@@ -14,7 +14,7 @@ pub fn granted(asked: Option<NonZeroUsize>) -> (NonZeroUsize, &'static str) {
             ),
             Err(_) => (
                 NonZeroUsize::MIN,
-                "the system does not say how many cores there are",
+                "the system does not report how many cores there are",
             ),
         },
     }
@@ -28,7 +28,7 @@ pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
     let (workers, why) = granted(asked);
     let allowed = if pin { allowed() } else { Vec::new() };
     if pin && allowed.is_empty() {
-        tracing::warn!("--pin has no effect: the system does not say which cores are allowed");
+        tracing::warn!("--pin has no effect: the system does not report which cores are allowed");
     }
     tracing::info!(
         "{workers} workers: {why}{}",
@@ -39,7 +39,6 @@ pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
 }
 
 /// Binds the current thread to a core.
-#[cfg(target_os = "linux")]
 pub fn bind(core: usize) -> Result<(), String> {
     let mut only = nix::sched::CpuSet::new();
     only.set(core)
@@ -47,12 +46,6 @@ pub fn bind(core: usize) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-#[cfg(not(target_os = "linux"))]
-pub fn bind(_core: usize) -> Result<(), String> {
-    Err("only Linux can do that".to_owned())
-}
-
-#[cfg(target_os = "linux")]
 fn allowed() -> Vec<usize> {
     use nix::sched::{CpuSet, sched_getaffinity};
     let Ok(set) = sched_getaffinity(nix::unistd::Pid::from_raw(0)) else {
@@ -61,11 +54,6 @@ fn allowed() -> Vec<usize> {
     (0..CpuSet::count())
         .filter(|core| set.is_set(*core) == Ok(true))
         .collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn allowed() -> Vec<usize> {
-    Vec::new()
 }
 
 #[cfg(test)]
@@ -78,14 +66,12 @@ mod tests {
         assert_eq!(grant(asked, false), [None; 3]);
         let pinned = grant(asked, true);
         assert_eq!(pinned.len(), 3);
-        if cfg!(target_os = "linux") {
-            let known = allowed();
-            assert!(
-                pinned
-                    .iter()
-                    .all(|core| core.is_some_and(|core| known.contains(&core)))
-            );
-        }
+        let known = allowed();
+        assert!(
+            pinned
+                .iter()
+                .all(|core| core.is_some_and(|core| known.contains(&core)))
+        );
         assert_eq!(
             grant(None, false).len(),
             available_parallelism().unwrap().get()

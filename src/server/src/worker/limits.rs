@@ -27,8 +27,8 @@ pub fn max_connections(asked: Option<NonZeroUsize>, workers: usize, redis: usize
     tracing::info!("{descriptors} file descriptors: up to {max} client connections");
     if max > granted {
         tracing::warn!(
-            "--max-connections {max} is more than {descriptors} file descriptors are good for \
-             ({granted}): raise the hard limit (ulimit -Hn)"
+            "--max-connections {max} is more than {descriptors} file descriptors allow ({granted}): \
+             raise the hard limit (ulimit -Hn)"
         );
     }
     max
@@ -45,45 +45,33 @@ fn granted(descriptors: usize, workers: usize, redis: usize) -> usize {
 }
 
 /// The limit on file descriptors, once raised as far as it may be; `None` where there is none.
-#[cfg(unix)]
 pub fn raised() -> Option<usize> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(error) => {
-            tracing::warn!("can't raise the limit on file descriptors over {soft}: {error}");
+            tracing::warn!("can't raise the limit on file descriptors above {soft}: {error}");
             soft
         }
     };
     Some(usize::try_from(limit).unwrap_or(ENOUGH).min(ENOUGH))
 }
 
-#[cfg(not(unix))]
-pub fn raised() -> Option<usize> {
-    None
-}
-
 /// Says in the log how many clients the kernel holds for us until they are accepted.
 pub fn log_backlog(asked: usize) {
     match somaxconn() {
         Some(granted) if granted < asked => tracing::warn!(
-            "listen backlog: asked {asked}, the kernel gives {granted} (net.core.somaxconn); in a \
-             rush, clients beyond it wait for a second or more"
+            "listen backlog: requested {asked}, the kernel grants {granted} (net.core.somaxconn); in a \
+             burst, clients beyond it wait for a second or more"
         ),
         _ => tracing::info!("listen backlog: {asked}"),
     }
 }
 
-#[cfg(target_os = "linux")]
 fn somaxconn() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?;
     text.trim().parse().ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn somaxconn() -> Option<usize> {
-    None
 }
 
 #[cfg(test)]
@@ -103,10 +91,8 @@ mod tests {
 
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {
-        if cfg!(unix) {
-            let limit = raised();
-            assert!(limit.is_some_and(|limit| limit > 0), "{limit:?}");
-            assert_eq!(raised(), limit);
-        }
+        let limit = raised();
+        assert!(limit.is_some_and(|limit| limit > 0), "{limit:?}");
+        assert_eq!(raised(), limit);
     }
 }
