@@ -266,7 +266,7 @@ fn a_new_token_is_taken_by_all_workers_at_once() {
         }
     }
     assert!(before > 40 && after >= MORE / 2, "{before} {after}");
-    api.wait_log("has a new token", PATIENCE);
+    api.wait_log("new token loaded", PATIENCE);
 }
 
 /// Ends the threads of a scope also when the test fails.
@@ -295,7 +295,7 @@ fn a_token_file_that_turns_bad_keeps_the_last_good_token() {
     };
     let warnings = || {
         let log = api.log();
-        let about = |line: &&String| line.contains("the last good token stays");
+        let about = |line: &&String| line.contains("keeping the last good token");
         log.iter().filter(about).count()
     };
     assert_eq!(post(SECRET), 200);
@@ -363,9 +363,9 @@ fn the_token_is_in_no_output() {
             .all(|status| statuses.contains(status))
     );
     replace(&file, "hunter2-b");
-    api.wait_log("has a new token", PATIENCE);
+    api.wait_log("new token loaded", PATIENCE);
     replace(&file, "hunter2 hunter2");
-    api.wait_log("the last good token stays", PATIENCE);
+    api.wait_log("keeping the last good token", PATIENCE);
     redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     assert!(api.stop().success());
     let output = format!("{seen:?} {}", api.log().join("\n"));

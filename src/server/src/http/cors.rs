@@ -34,9 +34,9 @@ impl Cors {
         let mut wrong: Vec<String> = Vec::new();
         for item in text.split(',') {
             match HeaderValue::from_str(item).ok().filter(|_| is_origin(item)) {
-                None => wrong.push(format!("{item:?} is none")),
+                None => wrong.push(format!("{item:?} is not an origin")),
                 Some(origin) if origins.contains(&origin) => {
-                    wrong.push(format!("{item:?} is there twice"));
+                    wrong.push(format!("{item:?} is listed twice"));
                 }
                 Some(origin) => origins.push(origin),
             }
@@ -45,9 +45,9 @@ impl Cors {
             return Ok(Cors::Listed(origins.into()));
         }
         Err(format!(
-            "*, none, or origins as browsers send them (https://example.com or \
-             http://localhost:3000: small letters, no path, no default port), with commas \
-             between; {}",
+            "*, none, or a comma-separated list of origins as browsers send them \
+             (https://example.com or http://localhost:3000: lower case, no path, no default \
+             port); {}",
             wrong.join(", ")
         ))
     }
@@ -165,9 +165,9 @@ mod tests {
         }
         let error = Cors::parse("https://a/,https://b,nope,https://b").expect_err("it is wrong");
         let parts = [
-            "\"https://a/\" is none",
-            "\"nope\" is none",
-            "\"https://b\" is there twice",
+            "\"https://a/\" is not an origin",
+            "\"nope\" is not an origin",
+            "\"https://b\" is listed twice",
         ];
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }

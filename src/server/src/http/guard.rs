@@ -53,7 +53,7 @@ impl Guard {
     /// Reads the token file, if there is one. Blocks.
     ///
     /// # Errors
-    /// The token file is no use.
+    /// The token file holds no usable token.
     pub fn open(options: Options) -> Result<Self, TokenError> {
         let token = options.token_file.map(Token::open).transpose()?;
         Ok(Guard {
@@ -123,11 +123,11 @@ impl Fields {
         let mut wrong: Vec<String> = Vec::new();
         for item in text.split(',') {
             if !is_field(item) {
-                wrong.push(format!("{item:?} is none"));
+                wrong.push(format!("{item:?} is not a field name"));
                 continue;
             }
             match names.binary_search_by(|name| (**name).cmp(item.as_bytes())) {
-                Ok(_) => wrong.push(format!("{item:?} is there twice")),
+                Ok(_) => wrong.push(format!("{item:?} is listed twice")),
                 Err(place) => names.insert(place, item.as_bytes().into()),
             }
         }
@@ -137,7 +137,7 @@ impl Fields {
             });
         }
         Err(format!(
-            "names of 1 to 128 letters, digits or . _ ~ -, with commas between; {}",
+            "a comma-separated list of names, each 1 to 128 letters, digits or . _ ~ -; {}",
             wrong.join(", ")
         ))
     }
@@ -178,12 +178,16 @@ mod tests {
             let error = Fields::parse(text).expect_err(text);
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
-        check("", &["\"\" is none"]);
-        check("a,", &["\"\" is none"]);
-        check("a, b", &["\" b\" is none"]);
+        check("", &["\"\" is not a field name"]);
+        check("a,", &["\"\" is not a field name"]);
+        check("a, b", &["\" b\" is not a field name"]);
         check(
             "a,b/c,a,..",
-            &["\"b/c\" is none", "\"a\" is there twice", "\"..\" is none"],
+            &[
+                "\"b/c\" is not a field name",
+                "\"a\" is listed twice",
+                "\"..\" is not",
+            ],
         );
     }
 

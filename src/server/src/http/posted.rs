@@ -13,13 +13,13 @@ use serde_json::Value;
 pub fn value(body: &[u8]) -> Result<f64, String> {
     // The whole body: the parser by itself does not look into members that are ignored.
     let text = std::str::from_utf8(body)
-        .map_err(|error| format!("the body is not UTF-8, as JSON must be: {error}"))?;
+        .map_err(|error| format!("the body is not valid UTF-8: {error}"))?;
     let Posted(value) = serde_json::from_str(text).map_err(|error| {
         format!("the body is not a JSON object like {{\"value\":12.5}}: {error}")
     })?;
     match value {
         None => Err("the body has no member \"value\"".to_owned()),
-        // A JSON number that is no finite double never gets here: the parser refuses it.
+        // The parser has already refused a number that is not a finite double.
         Some(Value::Number(number)) => number
             .as_f64()
             .filter(|number| number.is_finite())

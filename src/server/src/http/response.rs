@@ -120,14 +120,15 @@ impl ResponseDraft {
     /// `401` for a write without the token, or with a wrong one, which is not told apart. Its body
     /// was not read, so the connection ends.
     pub fn unauthorized() -> Self {
-        let error = "writing needs one header Authorization: Bearer TOKEN, with the right token";
+        let error =
+            "a write needs exactly one Authorization: Bearer TOKEN header with the right token";
         let body = error_body(error, Some(WriteOutcome::NotSent));
         ResponseDraft::new(StatusCode::UNAUTHORIZED, body, Extra::Challenge)
     }
 
-    /// `503`: too many requests are in hand.
+    /// `503`: too many requests are in progress.
     pub fn too_busy(outcome: Option<WriteOutcome>) -> Self {
-        let error = "too many requests are in hand already";
+        let error = "too many requests in progress";
         ResponseDraft::new(
             StatusCode::SERVICE_UNAVAILABLE,
             error_body(error, outcome),
@@ -156,7 +157,7 @@ impl ResponseDraft {
 
     /// `400` for a body that broke off or is badly framed.
     pub fn broken_body() -> Self {
-        let error = "the body could not be read to its end";
+        let error = "the body is malformed or ended early";
         ResponseDraft::bad_request(error, Some(WriteOutcome::NotSent))
     }
 
@@ -199,7 +200,7 @@ impl ResponseDraft {
             Progress::Checking => (
                 StatusCode::GATEWAY_TIMEOUT,
                 WriteOutcome::NotSent,
-                format!("the master did not say within {ms} ms whether there is room"),
+                format!("the master did not say within {ms} ms whether the hash has room"),
             ),
             Progress::Sent => (
                 StatusCode::GATEWAY_TIMEOUT,
@@ -209,7 +210,7 @@ impl ResponseDraft {
             Progress::ReadOnly => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 WriteOutcome::Refused,
-                format!("the server is a replica and no master was found within {ms} ms"),
+                format!("the server is a replica and no master was reached within {ms} ms"),
             ),
             Progress::Written { confirmed, wanted } => (
                 StatusCode::GATEWAY_TIMEOUT,
@@ -235,8 +236,8 @@ impl ResponseDraft {
             ReadError::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 match trouble {
-                    Some(why) => format!("no replica may answer now: {why}"),
-                    None => "no replica may answer now".to_owned(),
+                    Some(why) => format!("no replica is usable: {why}"),
+                    None => "no replica is usable".to_owned(),
                 },
             ),
             ReadError::Lost => (
@@ -245,11 +246,11 @@ impl ResponseDraft {
             ),
             ReadError::Shed => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "too many reads wait already".to_owned(),
+                "too many reads are waiting".to_owned(),
             ),
             ReadError::FallbackFull => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "no replica may answer now, and as many reads wait for the master as \
+                "no replica is usable, and the master already has as many reads in flight as \
                  --fallback-max-in-flight allows"
                     .to_owned(),
             ),
@@ -257,8 +258,8 @@ impl ResponseDraft {
             ReadError::NotANumber { field } => (
                 StatusCode::BAD_GATEWAY,
                 match field {
-                    Some(field) => format!("what is stored in {field} is not a JSON number"),
-                    None => "what is stored is not a JSON number".to_owned(),
+                    Some(field) => format!("the value stored in {field} is not a JSON number"),
+                    None => "the stored value is not a JSON number".to_owned(),
                 },
             ),
             ReadError::WrongReply(what) => (StatusCode::BAD_GATEWAY, (*what).to_owned()),
@@ -272,7 +273,7 @@ impl ResponseDraft {
             WriteError::Shed => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 WriteOutcome::NotSent,
-                "too many writes wait already".to_owned(),
+                "too many writes are waiting".to_owned(),
             ),
             WriteError::Refused { kind, text } => (
                 status_of(*kind),
@@ -282,7 +283,7 @@ impl ResponseDraft {
             WriteError::Lost(why) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 WriteOutcome::Unknown,
-                format!("the connection to the master was lost before its answer: {why}"),
+                format!("the connection to the master was lost before it answered: {why}"),
             ),
             WriteError::WrongReply => (
                 StatusCode::BAD_GATEWAY,
@@ -302,19 +303,21 @@ impl ResponseDraft {
                 status_of(*kind),
                 WriteOutcome::Applied,
                 format!(
-                    "written on the master, which may not be asked for its replicas: {}",
+                    "written on the master, but WAIT was refused: {}",
                     error_words(*kind, text)
                 ),
             ),
             WriteError::Unconfirmed(why) => (
                 StatusCode::GATEWAY_TIMEOUT,
                 WriteOutcome::Applied,
-                format!("written on the master; whether replicas have it is not known: {why}"),
+                format!(
+                    "written on the master, but it is not known whether any replica has it: {why}"
+                ),
             ),
             WriteError::NoRoom(max) => (
                 StatusCode::CONFLICT,
                 WriteOutcome::NotSent,
-                format!("there may be {max} fields at most, and this would be one more"),
+                format!("the hash has reached its limit of {max} fields (--max-fields)"),
             ),
             WriteError::NotChecked { kind, text } => (
                 status_of(*kind),
@@ -383,7 +386,9 @@ impl ResponseDraft {
 
 fn too_few(confirmed: u64, wanted: u64, within: Duration) -> String {
     let ms = within.as_millis();
-    format!("written on the master; {confirmed} of {wanted} replicas confirmed it within {ms} ms")
+    format!(
+        "written on the master, but only {confirmed} of {wanted} replicas confirmed it within {ms} ms"
+    )
 }
 
 fn retry(status: StatusCode) -> Extra {
@@ -417,12 +422,12 @@ fn status_of(kind: ErrorKind) -> StatusCode {
 fn error_words(kind: ErrorKind, text: &str) -> String {
     let ours = match kind {
         ErrorKind::Loading => "Redis is loading its data set",
-        ErrorKind::MasterDown => "the replica has lost its master and may not serve old data",
+        ErrorKind::MasterDown => "the replica has lost its master and does not serve stale data",
         ErrorKind::Busy => "Redis is busy running a script",
         ErrorKind::Oom => "the master's memory is full",
         ErrorKind::ReadOnly => "the write went to a replica",
-        ErrorKind::NoAuth | ErrorKind::WrongPass => "Redis does not accept our login",
-        ErrorKind::NoPerm => "our Redis user lacks a right",
+        ErrorKind::NoAuth | ErrorKind::WrongPass => "Redis rejected the credentials",
+        ErrorKind::NoPerm => "the Redis user lacks a permission",
         ErrorKind::Moved => "Redis is in cluster mode, which is not supported",
         ErrorKind::WrongType => "the key holds something other than a hash",
         ErrorKind::MaxClients

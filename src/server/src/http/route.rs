@@ -83,7 +83,7 @@ fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Names, &'static str
     for name in asked {
         if !is_field(name) {
             return Err(
-                "fields wants names of 1 to 128 letters, digits or . _ ~ -, with commas between",
+                "fields must be a comma-separated list of names, each 1 to 128 letters, digits or . _ ~ -",
             );
         }
         if names.iter().any(|known| **known == *name.as_bytes()) {

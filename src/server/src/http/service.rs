@@ -78,7 +78,7 @@ impl Api {
     /// Every request but a plain `GET /`; with its header map, to be used again.
     fn start(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> (Work, HeaderMap) {
         if !host::is_valid(&request) {
-            let error = "a request must have one Host header, with a host in it";
+            let error = "a request must have exactly one valid Host header";
             let draft = ResponseDraft::bad_request(error, self.not_sent(request.method()));
             return (Work::done(draft), HeaderMap::new());
         }

@@ -78,7 +78,7 @@ impl Token {
         }
     }
 
-    /// Takes over what was read; says once for each run of failures that it was no token.
+    /// Takes over what was read; warns once for each run of failures.
     fn take(&self, outcome: Result<Box<[u8]>, Trouble>, failing: &mut bool) {
         let path = self.path.display();
         match outcome {
@@ -90,12 +90,12 @@ impl Token {
                     changed
                 });
                 if changed {
-                    tracing::info!("write token file {path}: has a new token, now in use");
+                    tracing::info!("write token file {path}: new token loaded");
                 }
             }
             Err(trouble) if !*failing => {
                 *failing = true;
-                tracing::warn!("write token file {path}: {trouble}; the last good token stays");
+                tracing::warn!("write token file {path}: {trouble}; keeping the last good token");
             }
             Err(_) => {}
         }
@@ -121,7 +121,7 @@ fn is_same(sent: &[u8], known: &[u8]) -> bool {
     sent.ct_eq(known).into()
 }
 
-/// A token file that is no use at start.
+/// The token file holds no usable token at start.
 #[derive(Debug)]
 pub struct TokenError {
     path: PathBuf,

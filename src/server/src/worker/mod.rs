@@ -68,7 +68,7 @@ pub struct ClientLimits {
     pub write_timeout: Option<Duration>,
     /// The age past which a connection is told to end with its next answer.
     pub max_connection_age: Option<Duration>,
-    /// Requests in hand at the same time, of one worker.
+    /// Requests in progress at the same time, of one worker.
     pub max_requests: NonZeroUsize,
     /// Connections of the process; `None`: what the file descriptors are good for.
     pub max_connections: Option<NonZeroUsize>,
@@ -88,7 +88,7 @@ pub struct Options {
     pub clients: ClientLimits,
     /// Be unready from the signal on, rather than from the end of `drain_delay`.
     pub drain_unready: bool,
-    /// How long to go on serving after a signal, while the balancers learn of it.
+    /// How long to keep serving after a signal, while the load balancers learn of it.
     pub drain_delay: Duration,
     /// How long what is in flight may take then.
     pub drain_timeout: Duration,
@@ -128,14 +128,14 @@ impl fmt::Display for Error {
             Error::System(error) => write!(f, "the operating system refused: {error}"),
             Error::NotUsable { waited, missing } => write!(
                 f,
-                "no replica could be read within {} s (--redis-wait; 0s waits for ever): {}",
+                "no replica became usable within {} s (--redis-wait; 0s waits forever): {}",
                 waited.as_secs(),
                 missing.join("; ")
             ),
             Error::WorkerDied(index) => {
                 write!(
                     f,
-                    "worker {index} died; its panic is above. Please report it"
+                    "worker {index} died of the panic above; please report it"
                 )
             }
             Error::Forced {
@@ -143,8 +143,8 @@ impl fmt::Display for Error {
                 connections,
             } => write!(
                 f,
-                "{signal} received again: ended at once with exit status 1, {connections} \
-                 connections cut"
+                "{signal} received again: exiting at once with status 1; cut {connections} \
+                 connections"
             ),
         }
     }
@@ -294,7 +294,7 @@ async fn drain(
     }
     match options.drain_delay {
         Duration::ZERO => tracing::info!("draining"),
-        delay => tracing::info!("draining: serving on for {delay:?}"),
+        delay => tracing::info!("draining: still serving for {delay:?}"),
     }
     beside(acceptor.run(), sleep(options.drain_delay)).await;
     state.health.set_unready();
@@ -302,7 +302,7 @@ async fn drain(
     let all = async { while endings.recv().await.is_some() {} };
     if timeout(options.drain_timeout, all).await.is_err() {
         tracing::warn!(
-            "{} connections cut: not done within {:?}",
+            "cut {} connections that were not done within {:?} (--drain-timeout)",
             connections(&state.registry),
             options.drain_timeout
         );
