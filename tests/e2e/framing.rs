@@ -8,8 +8,10 @@
 
 mod bodies;
 mod heads;
+mod peers;
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::{Api, Connection, PATIENCE, Redis, Response, pass};
@@ -22,18 +24,18 @@ const NEXT: &str = "GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// What becomes of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum Fate {
     /// One answer with this status, then the end: nothing behind it is believed.
     Ends(u16),
     /// One answer with this status, and then that of the next request.
     Goes(u16),
 }
 
-use Outcome::{Ends, Goes};
+use Fate::{Ends, Goes};
 
 /// `(name, bytes, outcome)`. In the bytes, `{HIDDEN}` is the hidden request, `{N}` its length and
 /// `{X}` the same in hexadecimal.
-type Form = (&'static str, &'static str, Outcome);
+type Form = (&'static str, &'static str, Fate);
 
 fn start() -> (Redis, Api) {
     let redis = Redis::start_plain();
@@ -46,13 +48,23 @@ fn start() -> (Redis, Api) {
 
 /// All answers until the end of the connection, those that only say to go on left out.
 fn answers(api: &Api, packets: &[&str], methods: &[&str]) -> Result<Vec<Response>, String> {
-    let mut connection = Connection::open(api.addr()).map_err(|error| error.to_string())?;
+    let packets: Vec<_> = packets.iter().map(|packet| packet.as_bytes()).collect();
+    answers_of(api.addr(), &packets, methods)
+}
+
+/// The same of any server.
+fn answers_of(
+    addr: SocketAddr,
+    packets: &[&[u8]],
+    methods: &[&str],
+) -> Result<Vec<Response>, String> {
+    let mut connection = Connection::open(addr).map_err(|error| error.to_string())?;
     for (index, packet) in packets.iter().enumerate() {
         if index > 0 {
             pass(APART);
         }
         // What is refused may be closed before all of it is sent.
-        let _ = connection.send_raw(packet.as_bytes());
+        let _ = connection.send_raw(packet);
     }
     let mut answers: Vec<Response> = Vec::new();
     loop {
@@ -78,9 +90,9 @@ fn answers(api: &Api, packets: &[&str], methods: &[&str]) -> Result<Vec<Response
 /// Between two packets: long enough to be read one by one, mostly.
 const APART: Duration = Duration::from_millis(3);
 
-/// What became of a form, or what must never be. With `apart`, what comes before the hidden request,
-/// that and what follows are packets of their own.
-fn outcome(api: &Api, form: &str, apart: bool) -> Result<Outcome, String> {
+/// What became of a form, or what must never be. With `apart`, what comes before the hidden
+/// request, that and what follows are packets of their own.
+fn outcome(api: &Api, form: &str, apart: bool) -> Result<Fate, String> {
     let form = form
         .replace("{HIDDEN}", HIDDEN)
         .replace("{N}", &HIDDEN.len().to_string())
