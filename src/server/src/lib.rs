@@ -18,9 +18,9 @@
 //! | [`turn`] | the clock of a worker, read once a turn | nothing |
 //! | [`net`] | sockets: dial, TLS, connection sets, accepting | `metrics`, `turn` |
 //! | [`store`] | reads and writes of the hash | `net` and below |
-//! | [`http`] | server, service, admin port | `store`, `metrics`, `turn`, `token_file`; |
+//! | [`http`] | server, service, small server | `store`, `metrics`, `turn`, `token_file`; |
 //! | | | `http::server` only `turn` |
-//! | [`worker`] | threads, start, drain | `http` and below |
+//! | [`worker`] | threads, start, drain, admin port | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
 //!
 //! All of them may use the crate `redis-api-wire`, which does no I/O.

@@ -22,6 +22,7 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// The service of one worker.
     pub fn new(turn: Rc<Turn>, metrics: Arc<metrics::Worker>) -> Self {
         Hello { turn, metrics }
     }

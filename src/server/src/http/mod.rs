@@ -1,5 +1,5 @@
-//! HTTP: the server (generic over its service), the API's service, the yardstick, and a small server
-//! for probes, scrapers and pages.
+//! HTTP: the server (generic over its service), the API's service, the yardstick, and a small
+//! server for probes, scrapers and pages.
 
 mod age;
 pub mod cors;

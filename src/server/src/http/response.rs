@@ -386,9 +386,7 @@ impl ResponseDraft {
 
 fn too_few(confirmed: u64, wanted: u64, within: Duration) -> String {
     let ms = within.as_millis();
-    format!(
-        "written on the master, but only {confirmed} of {wanted} replicas confirmed it within {ms} ms"
-    )
+    format!("written on the master; {confirmed} of {wanted} replicas confirmed it within {ms} ms")
 }
 
 fn retry(status: StatusCode) -> Extra {

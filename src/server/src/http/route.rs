@@ -1,7 +1,7 @@
 //! Which field a request names.
 //!
-//! Nothing is decoded: no field's name needs it. But `%2C` in a list of fields is a comma, since that
-//! is how the libraries of most languages write one in a query.
+//! Nothing is decoded: no field's name needs it. But `%2C` in a list of fields is a comma, since
+//! that is how the libraries of most languages write one in a query.
 
 use crate::store::CURRENT;
 
@@ -41,8 +41,8 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Whether a field may be called so: the unreserved characters of RFC 3986, section 2.3, and neither `.` nor `..`, which clients
-/// resolve away.
+/// Whether a field may be called so: the unreserved characters of RFC 3986, section 2.3, and
+/// neither `.` nor `..`, which clients resolve away.
 pub fn is_field(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(letter) && name != "." && name != ".."
@@ -83,7 +83,8 @@ fn names<'a>(asked: impl Iterator<Item = &'a str>) -> Result<Names, &'static str
     for name in asked {
         if !is_field(name) {
             return Err(
-                "fields must be a comma-separated list of names, each 1 to 128 letters, digits or . _ ~ -",
+                "fields must be a comma-separated list of names, each 1 to 128 letters, digits or \
+                 . _ ~ -",
             );
         }
         if names.iter().any(|known| **known == *name.as_bytes()) {

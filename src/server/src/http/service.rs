@@ -57,6 +57,7 @@ struct Inner {
 }
 
 impl Api {
+    /// The API that reads and writes by these.
     pub fn new(
         options: Options,
         reads: Rc<Reads>,

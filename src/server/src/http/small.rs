@@ -3,8 +3,8 @@
 //!
 //! Invariants: a bounded number of connections; a head that does not come ends its connection, and
 //! so does a client that takes nothing of its answer. Where all places are taken, a new client gets
-//! that of the one that has been idle for longest, so that no slow client keeps a probe out. No limit
-//! on how long an answer may take: a browser keeps its stream of events open.
+//! that of the one that has been idle for longest, so that no slow client keeps a probe out. No
+//! limit on how long an answer may take: a browser keeps its stream of events open.
 //!
 //! Non-goals: speed, TLS, authentication. The API itself is served by [`super::server`].
 

@@ -27,9 +27,9 @@ use tokio::net::TcpListener;
 use crate::http::small::{self, Body, Limits, answer};
 use crate::metrics::{self, Registry};
 
-/// Probes and scrapers need a handful of connections; 32 leaves room. A client that takes nothing of
-/// its response is cut before the three failed probes in a row that make the kubelet act (10 s apart
-/// by default).
+/// Probes and scrapers need a handful of connections; 32 leaves room. A client that takes nothing
+/// of its response is cut before the three failed probes in a row that make the kubelet act (10 s
+/// apart by default).
 const LIMITS: Limits = Limits {
     connections: 32,
     client_gone: Duration::from_secs(10),
@@ -153,12 +153,12 @@ struct Ready {
 }
 
 #[derive(Serialize)]
-struct Error<'a> {
+struct ErrorBody<'a> {
     error: &'a str,
 }
 
 fn error(status: StatusCode, error: &str) -> Response<Body> {
-    json(status, &Error { error })
+    json(status, &ErrorBody { error })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {

@@ -16,7 +16,7 @@ use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, Driver, Owner, Set};
 use crate::store::{Fallback, ReadOptions, Reads, WriteOptions, Writes};
 
-/// How often a read server is asked whether it may still answer.
+/// How often a read server is asked whether it is still usable.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the master is asked for its CPU time, by one worker of each pod: 800 pods make 80
@@ -26,11 +26,15 @@ const CPU_EVERY: Duration = Duration::from_secs(10);
 /// All that the API of a worker needs.
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
+    /// The connections to the replica.
     pub read: SetOptions,
+    /// The connections to the master.
     pub write: SetOptions,
+    /// How fields are read.
     pub reads: ReadOptions,
+    /// How fields are written.
     pub writes: WriteOptions,
-    /// Reads go to the master while no replica may answer; `None`: they don't.
+    /// Reads go to the master while no replica is usable; `None`: they don't.
     pub fallback: Option<FallbackOptions>,
     /// Bytes of a request's body, at least 1.
     pub max_body: usize,
@@ -38,9 +42,10 @@ pub struct ApiOptions {
     pub guard: guard::Options,
 }
 
-/// How to read from the master while no replica may answer.
+/// How to read from the master while no replica is usable.
 #[derive(Clone, Debug)]
 pub struct FallbackOptions {
+    /// The connections to the master for such reads.
     pub set: SetOptions,
     /// Read commands that may await the master's answer at the same moment, of the whole process.
     pub max_in_flight: usize,

@@ -27,8 +27,8 @@ pub fn max_connections(asked: Option<NonZeroUsize>, workers: usize, redis: usize
     tracing::info!("{descriptors} file descriptors: up to {max} client connections");
     if max > granted {
         tracing::warn!(
-            "--max-connections {max} is more than {descriptors} file descriptors allow ({granted}): \
-             raise the hard limit (ulimit -Hn)"
+            "--max-connections {max} is more than {descriptors} file descriptors allow \
+             ({granted}): raise the hard limit (ulimit -Hn)"
         );
     }
     max
@@ -62,8 +62,8 @@ pub fn raised() -> Option<usize> {
 pub fn log_backlog(asked: usize) {
     match somaxconn() {
         Some(granted) if granted < asked => tracing::warn!(
-            "listen backlog: requested {asked}, the kernel grants {granted} (net.core.somaxconn); in a \
-             burst, clients beyond it wait for a second or more"
+            "listen backlog: requested {asked}, the kernel grants {granted} (net.core.somaxconn); \
+             in a burst, clients beyond it wait for a second or more"
         ),
         _ => tracing::info!("listen backlog: {asked}"),
     }

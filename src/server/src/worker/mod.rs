@@ -3,8 +3,8 @@
 //!
 //! Invariants: a worker owns all it uses (runtime, client connections, Redis connections, metrics
 //! table) and nothing on the read path is shared between two. Beside the workers there are the main
-//! thread, its pool of [`LOOKUP_THREADS`] for name lookups and the token file, the log's thread, and
-//! no others.
+//! thread, its pool of [`LOOKUP_THREADS`] for name lookups and the token file, the log's thread,
+//! and no others.
 
 mod admin;
 mod api;
@@ -52,6 +52,7 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_millis(400);
 /// A port to listen on.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
+    /// Where to listen.
     pub address: SocketAddr,
     /// Nobody asked for this address: `[::]` may become `0.0.0.0` where there is no IPv6.
     pub defaulted: bool,
@@ -77,7 +78,9 @@ pub struct ClientLimits {
 /// How the process runs, whatever it serves.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Of the service.
     pub listen: Port,
+    /// Of probes and metrics; `None`: there is none.
     pub admin_listen: Option<Port>,
     /// `None`: as many as the system grants.
     pub workers: Option<NonZeroUsize>,
@@ -85,6 +88,7 @@ pub struct Options {
     pub pin: bool,
     /// From the end of a request's head to its answer.
     pub request_timeout: Duration,
+    /// What clients may take of us.
     pub clients: ClientLimits,
     /// Be unready from the signal on, rather than from the end of `drain_delay`.
     pub drain_unready: bool,
@@ -101,6 +105,7 @@ pub struct Options {
 /// Why the process could not go on.
 #[derive(Debug)]
 pub enum Error {
+    /// A port can't be listened on.
     Bind(BindError),
     /// The file with the token for writes is of no use.
     Token(TokenError),
@@ -108,14 +113,18 @@ pub enum Error {
     System(io::Error),
     /// The read side was not usable within the time given; what is missing.
     NotUsable {
+        /// How long it was waited for.
         waited: Duration,
+        /// What is missing, in sentences.
         missing: Vec<String>,
     },
     /// A worker thread ended by itself: a bug of ours.
     WorkerDied(usize),
     /// A second signal ended it, whatever was in flight.
     Forced {
+        /// Its name.
         signal: &'static str,
+        /// Client connections that were open.
         connections: u64,
     },
 }
@@ -167,6 +176,7 @@ impl From<io::Error> for Error {
 /// What the workers are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Answer.
     Serve,
     /// Serve, and say `Connection: close` on every answer.
     Drain,

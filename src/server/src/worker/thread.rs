@@ -21,8 +21,11 @@ pub struct Context {
     pub index: usize,
     /// How many there are, at least 1.
     pub workers: usize,
+    /// Its clock.
     pub turn: Rc<Turn>,
+    /// What it counts.
     pub metrics: Arc<metrics::Worker>,
+    /// Looks names up, for the whole process.
     pub resolver: Resolver,
 }
 

@@ -2,18 +2,19 @@
 //! first at once, the others in one write.
 //!
 //! What hyper reads passes [`Framing`], which knows where requests and bodies end. It comes by way
-//! of the stack, which costs a copy of some hundred bytes: what is read into hyper's own buffer can't
-//! be seen here, nor held back.
+//! of the stack, which costs a copy of some hundred bytes: what is read into hyper's own buffer
+//! can't be seen here, nor held back.
 //!
 //! hyper flushes after each answer; of 100 pipelined requests that is 100 writes. Here the first
 //! write of a turn goes straight to the socket, which is all there is without pipelining and costs
 //! no copy. Every further one lands in a buffer, a flush does nothing, and the connection's task
 //! sends the buffer when hyper has no more to do this turn. Unlike hyper's `pipeline_flush` nothing
-//! is held back by bytes that wait to be read, and nothing is lost at the end: shutdown sends first.
+//! is held back by bytes that wait to be read, and nothing is lost at the end: shutdown sends
+//! first.
 //!
 //! This relies on hyper, which the tests in `tests` hold:
 //!
-//! - It reads, while a request is in hand, nothing but that request's body.
+//! - It reads, while a request is in progress, nothing but that request's body.
 //! - It reads on by itself once an answer is flushed, and is woken by the socket else.
 //! - An end of input between two requests ends it, once its answers are flushed.
 //!
@@ -175,7 +176,7 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Ends the connection for hyper, as if the client had closed it, if nothing has come and
-    /// nothing is in hand.
+    /// nothing is in progress.
     ///
     /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request
     /// that has arrived is answered.

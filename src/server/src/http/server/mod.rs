@@ -48,8 +48,9 @@ const MAX_HELD: usize = 64 * 1024;
 /// The limits of one worker's clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// How long they may take for what they do.
     pub timeouts: Timeouts,
-    /// Requests in hand at the same time.
+    /// Requests in progress at the same time.
     pub max_requests: usize,
 }
 
@@ -58,6 +59,7 @@ pub type Body = Full<Bytes>;
 
 /// What answers requests. Called on one thread only.
 pub trait Service: 'static {
+    /// A request being answered.
     type Future: Future<Output = Response<Body>> + Unpin + 'static;
 
     /// Starts to answer a request whose head is complete. Should drop what it doesn't need of the
@@ -76,7 +78,7 @@ pub trait Service: 'static {
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// [`Limits::max_requests`] are in hand.
+    /// [`Limits::max_requests`] are in progress.
     TooBusy,
     /// Its body is in a transfer coding other than `chunked`, so its end is in doubt: the
     /// connection is closed behind the answer. hyper refuses them unless `chunked` is the last.
@@ -91,12 +93,12 @@ pub enum Refusal {
 pub struct Server<S> {
     service: S,
     http: http1::Builder,
-    /// The same, for a connection with a head of more than [`MAX_PLAIN_LINES`].
+    /// The same, for a connection with a head of more than [`framing::MAX_PLAIN_LINES`].
     roomy_http: http1::Builder,
     table: Table,
     limits: Limits,
     turn: Rc<Turn>,
-    /// Requests in hand.
+    /// Requests in progress.
     in_flight: Cell<usize>,
 }
 
@@ -197,7 +199,7 @@ impl<S: Service> Server<S> {
         self.table.drain();
     }
 
-    /// Ends every connection once nothing is in hand on it; resolves when none is left.
+    /// Ends every connection once nothing is in progress on it; resolves when none is left.
     ///
     /// One that was just accepted has its first request on its way: it is waited for as long as for
     /// the rest of what a client sends.
@@ -264,7 +266,8 @@ impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Ad
 }
 
 impl<S, T> Adapter<S, T> {
-    /// What is needed to see a chunked body to its end, if it has no meaning and so nobody reads it.
+    /// What is needed to see a chunked body to its end, if it has no meaning and so nobody reads
+    /// it.
     ///
     /// One that the client sends only when asked to need not come.
     fn unread(&self, request: &Request<Incoming>) -> Option<Box<Unread<T>>> {
@@ -300,8 +303,8 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
     }
 }
 
-/// A body in chunks that nobody reads. It is seen to its end before the request is answered, so that
-/// one that is malformed is refused, whatever the method.
+/// A body in chunks that nobody reads. It is seen to its end before the request is answered, so
+/// that one that is malformed is refused, whatever the method.
 struct Unread<T> {
     socket: Rc<Socket<T>>,
     parts: Parts,

@@ -32,7 +32,7 @@ pub enum State {
     Linger,
 }
 
-/// Why a connection is ended whatever is in hand on it.
+/// Why a connection is ended whatever is in progress on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// A head did not become complete.
@@ -45,9 +45,9 @@ pub enum Cut {
 pub struct Entry {
     state: Cell<State>,
     since: Cell<Instant>,
-    /// The request in hand is past its deadline.
+    /// The request in progress is past its deadline.
     expired: Cell<bool>,
-    /// End it as soon as nothing is in hand.
+    /// End it as soon as nothing is in progress.
     closing: Cell<bool>,
     /// The next answer is the last one, and says so.
     last: Cell<bool>,
@@ -79,6 +79,7 @@ impl Entry {
         }
     }
 
+    /// What the connection is doing.
     pub fn state(&self) -> State {
         self.state.get()
     }
@@ -107,11 +108,12 @@ impl Entry {
         self.enter(State::Handler, now);
     }
 
-    /// Is the request in hand past its deadline?
+    /// Is the request in progress past its deadline?
     pub fn is_expired(&self) -> bool {
         self.expired.get()
     }
 
+    /// Whether it ends as soon as nothing is in progress.
     pub fn is_closing(&self) -> bool {
         self.closing.get()
     }
@@ -126,7 +128,7 @@ impl Entry {
         self.last.set(true);
     }
 
-    /// Ends the connection when nothing is in hand: the close handle.
+    /// Ends the connection when nothing is in progress: the close handle.
     pub fn close(&self) {
         self.retire();
         self.closing.set(true);
@@ -138,6 +140,7 @@ impl Entry {
         self.cut.get()
     }
 
+    /// Whether the socket takes no more.
     pub fn is_blocked(&self) -> bool {
         self.blocked.get().is_some()
     }
@@ -320,7 +323,7 @@ impl Table {
         used.for_each(|(_, entry)| entry.close());
     }
 
-    /// Ends every connection as soon as nothing is in hand on it.
+    /// Ends every connection as soon as nothing is in progress on it.
     pub fn close_all(&self) {
         self.entries
             .borrow()
