@@ -31,6 +31,8 @@ use redis_api_server::http::guard::Guard;
 use redis_api_server::http::hello::Hello;
 use redis_api_server::http::server::{Limits, Server, Service, Timeouts};
 use redis_api_server::http::service::{self, Api};
+use redis_api_server::metrics::{RoleOf, Side};
+use redis_api_server::net::Set;
 use redis_api_server::store::{ReadMode, WriteOptions, Writes};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
 use tokio::task::spawn_local;
@@ -130,10 +132,12 @@ fn check(response: &[u8], body: &[u8]) {
 async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, Rc<Redis>) {
     let (reads, redis) = worker.reads(mode).await;
     let (turn, metrics) = (worker.turn.clone(), worker.metrics.clone());
-    // Not started: nothing is written here.
+    // Without links: nothing is written here.
+    let role = RoleOf::new(metrics.clone(), Side::Write);
     let writes = Writes::new(
         WriteOptions::default(),
         "memory".into(),
+        Set::new(0, &role),
         turn.clone(),
         metrics.clone(),
     );
@@ -142,7 +146,7 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
         max_body: 4096,
         guard: Guard::default(),
     };
-    let api = Api::new(options, reads, writes, turn, metrics);
+    let api = Api::new(options, reads, Rc::new(writes), turn, metrics);
     let clients = Clients::connect(worker, api, connections, BODY).await;
     (clients, redis)
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use redis_api_server::metrics::{self, RoleOf, Side};
 use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
-use redis_api_server::net::{Credentials, Driver, Owner, Resolver, Set};
-use redis_api_server::store::{ReadMode, ReadOptions, ReadRole, Reads};
+use redis_api_server::net::{Credentials, Driver, Resolver, Set};
+use redis_api_server::store::{Place, ReadMode, ReadOptions, ReadRole, Reads};
 use redis_api_server::turn::Turn;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
@@ -58,8 +58,10 @@ impl Worker {
             max_stale: None,
         };
         let (turn, metrics) = (self.turn.clone(), self.metrics.clone());
-        let reads = Reads::new(options, "memory".into(), turn.clone(), metrics.clone());
         let role = RoleOf::new(metrics.clone(), Side::Read);
+        let set = Set::new(1, &role);
+        let (address, links) = ("memory".into(), set.clone());
+        let reads = Reads::new(options, address, links, None, turn.clone(), metrics.clone());
         let driver = Driver {
             options: Rc::new(set_options()),
             client_name: "bench".into(),
@@ -72,8 +74,7 @@ impl Worker {
             random: fastrand::Rng::with_seed(1),
         };
         let (near, far) = pipe();
-        let owner: Rc<dyn Owner<_>> = reads.clone();
-        reads.start(Set::over(Box::new(near), &role, &owner, driver));
+        set.drive_over(Box::new(near), &reads.owner(Place::Replica), driver);
         let redis = Redis::start(far);
         while metrics.replica.usable.get() == 0 {
             yield_now().await;

@@ -7,54 +7,44 @@ use super::dial::Stream;
 use super::driver::Driver;
 use super::link::{Link, OwnedLink, Owner};
 
-/// The links of one role.
+/// The links of one role. Clones are the same links.
 pub struct Set<W> {
-    links: Vec<Rc<Link<W>>>,
+    links: Rc<[Rc<Link<W>>]>,
+}
+
+impl<W> Clone for Set<W> {
+    fn clone(&self) -> Self {
+        Set {
+            links: self.links.clone(),
+        }
+    }
 }
 
 impl<W: 'static> Set<W> {
-    /// Makes the set and its driver tasks on the current worker's runtime. `driver` gives each link
-    /// its driver.
-    pub fn start(
-        connections: usize,
-        metrics: &crate::metrics::RoleOf,
-        owner: &Rc<dyn Owner<W>>,
-        mut driver: impl FnMut() -> Driver,
-    ) -> Self {
-        let links: Vec<_> = (0..connections)
-            .map(|index| Rc::new(Link::new(index, metrics.clone())))
-            .collect();
-        for link in &links {
-            tokio::task::spawn_local(driver().run(OwnedLink {
-                link: link.clone(),
-                owner: owner.clone(),
-            }));
+    /// So many links, none of them connected: [`drive`](Self::drive) connects them.
+    pub fn new(connections: usize, metrics: &crate::metrics::RoleOf) -> Self {
+        let link = |index| Rc::new(Link::new(index, metrics.clone()));
+        Set {
+            links: (0..connections).map(link).collect(),
         }
-        Set { links }
     }
 
-    /// A set of one link over a stream that is there already. Nothing is dialled, at the start or
+    /// Starts the driver tasks on the current worker's runtime. `driver` gives each link its driver.
+    pub fn drive(&self, owner: &Rc<dyn Owner<W>>, mut driver: impl FnMut() -> Driver) {
+        for link in &*self.links {
+            let (link, owner) = (link.clone(), owner.clone());
+            tokio::task::spawn_local(driver().run(OwnedLink { link, owner }));
+        }
+    }
+
+    /// Starts the first link over a stream that is there already. Nothing is dialled, at the start or
     /// later: it is for benches, which put bytes in memory where the socket would be.
     #[doc(hidden)]
-    pub fn over(
-        stream: Stream,
-        metrics: &crate::metrics::RoleOf,
-        owner: &Rc<dyn Owner<W>>,
-        driver: Driver,
-    ) -> Self {
-        let link = Rc::new(Link::new(0, metrics.clone()));
-        let owned = OwnedLink {
-            link: link.clone(),
-            owner: owner.clone(),
-        };
-        tokio::task::spawn_local(driver.run_over(stream, owned));
-        Set { links: vec![link] }
-    }
-
-    /// A set without driver tasks.
-    #[cfg(test)]
-    pub(super) fn of(links: Vec<Rc<Link<W>>>) -> Self {
-        Set { links }
+    pub fn drive_over(&self, stream: Stream, owner: &Rc<dyn Owner<W>>, driver: Driver) {
+        if let Some(link) = self.links.first() {
+            let (link, owner) = (link.clone(), owner.clone());
+            tokio::task::spawn_local(driver.run_over(stream, OwnedLink { link, owner }));
+        }
     }
 
     /// Whether some link is admitted. Unlike [`pick`](Self::pick), it may be asked while a reply is
@@ -78,7 +68,7 @@ impl<W: 'static> Set<W> {
         }))
     }
 
-    /// All links, by their index.
+    /// All of them, by their index.
     pub fn links(&self) -> &[Rc<Link<W>>] {
         &self.links
     }

@@ -11,7 +11,7 @@ use super::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
 use super::link::{Link, Owner};
 use super::set::Set;
 use super::{Credentials, Driver, Resolver};
-use crate::metrics::{self, RoleOf, Side};
+use crate::metrics::{RoleOf, Side};
 use crate::turn::Turn;
 use redis_api_wire::conn::{Conn, Error, Event, Fate, Greeting, Login, Options, Verdict};
 use redis_api_wire::resp::{Limits, Reply};
@@ -108,19 +108,13 @@ pub struct Hand<W> {
     owner: Rc<dyn Owner<W>>,
 }
 
-/// A set of `links` links, none of them connected, and the hands that drive them.
-pub fn set<W: 'static>(
-    links: usize,
-    metrics: &metrics::RoleOf,
-    owner: &Rc<dyn Owner<W>>,
-) -> (Set<W>, Vec<Hand<W>>) {
-    let hand = |index| Hand {
-        link: Rc::new(Link::new(index, metrics.clone())),
+/// The hands that drive the links of a set.
+pub fn hands<W: 'static>(set: &Set<W>, owner: &Rc<dyn Owner<W>>) -> Vec<Hand<W>> {
+    let hand = |link: &Rc<Link<W>>| Hand {
+        link: link.clone(),
         owner: owner.clone(),
     };
-    let hands: Vec<_> = (0..links).map(hand).collect();
-    let links = hands.iter().map(|hand| hand.link.clone()).collect();
-    (Set::of(links), hands)
+    set.links().iter().map(hand).collect()
 }
 
 impl<W: 'static> Hand<W> {

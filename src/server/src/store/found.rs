@@ -53,25 +53,25 @@ pub struct Found {
 }
 
 /// What was found, or why there is nothing.
-pub(super) type Outcome = Result<Found, ReadError>;
+pub(super) type ReadResult = Result<Found, ReadError>;
 
 /// Who waits for a reply on a read link.
-pub enum Waiter {
+pub enum ReadWaiter {
     /// All who joined one `HGET`.
-    Field(Rc<Answer<Outcome>>),
+    Field(Rc<Answer<ReadResult>>),
     /// One `HMGET`, and the names it asked for.
-    Many(Rc<Answer<Outcome>>, Box<[Box<[u8]>]>),
+    Many(Rc<Answer<ReadResult>>, Box<[Box<[u8]>]>),
     Probe(Section),
 }
 
-impl Waiter {
+impl ReadWaiter {
     /// The connection ended before the reply.
     pub(super) fn lose(self) {
         match self {
-            Waiter::Field(answer) | Waiter::Many(answer, _) => {
+            ReadWaiter::Field(answer) | ReadWaiter::Many(answer, _) => {
                 answer.resolve(Err(ReadError::Lost));
             }
-            Waiter::Probe(_) => {}
+            ReadWaiter::Probe(_) => {}
         }
     }
 }

@@ -10,29 +10,31 @@
 //! All of it belongs to one worker thread: `Rc` and `Cell`, no lock, nothing shared.
 
 mod confirm;
+mod confirmations;
 mod fallback;
-mod fields;
 mod found;
+mod key;
+mod master;
 mod number;
 mod probe;
 mod reads;
 mod render;
+mod room;
 mod source;
 mod waiter;
+mod write_error;
+mod write_reply;
 mod writes;
 
 pub use fallback::Fallback;
 pub use found::{Found, ReadError};
+pub use key::{CURRENT, HASH};
 pub use number::shortest;
 pub use probe::{ReadRole, Replication, Rule, is_loading};
 pub use reads::{Read, ReadMode, ReadOptions, Reads};
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use redis_api_wire::resp::ErrorKind;
+pub use source::Place;
 pub use waiter::{Answer, Wait};
-pub use writes::{Progress, WriteError, WriteOptions, Writes};
-
-/// The hash that holds all fields, as in the talk this service comes from.
-pub const HASH: &str = "currency";
-
-/// The field behind `/`.
-pub const CURRENT: &str = "current-value";
+pub use write_error::{Progress, WriteError};
+pub use writes::{WriteOptions, Writes};

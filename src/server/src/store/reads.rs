@@ -1,6 +1,6 @@
 //! Reads: joining this turn's command or opening one, and sharing its one answer.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::fallback::Fallback;
-use super::found::{Found, Outcome, ReadError, Waiter};
+use super::found::{Found, ReadError, ReadResult, ReadWaiter};
+use super::key::{CURRENT, HASH};
 use super::probe::{ReadRole, Rule};
 use super::render::{self, CurrentBody};
 use super::source::{Place, Source};
 use super::waiter::{Answer, Wait};
-use super::{CURRENT, HASH};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Owner, Set};
 use crate::turn::Turn;
@@ -55,13 +55,13 @@ pub struct ReadOptions {
 }
 
 /// A command that can still be joined: not yet sent while its link's stamp stands.
-struct Open {
-    answer: Rc<Answer<Outcome>>,
-    link: Rc<Link<Waiter>>,
+struct Joinable {
+    answer: Rc<Answer<ReadResult>>,
+    link: Rc<Link<ReadWaiter>>,
     stamp: u64,
 }
 
-impl Open {
+impl Joinable {
     fn joinable(&self) -> bool {
         self.link.stamp() == self.stamp && self.link.is_admitted()
     }
@@ -74,12 +74,12 @@ pub struct Reads {
     metrics: Arc<metrics::Worker>,
     replica: Source,
     /// Asked while no link of `replica` may answer.
-    fallback: OnceCell<Rc<Fallback>>,
+    fallback: Option<Fallback>,
     hget_current: Bytes,
     /// This turn's command for `/`.
-    current: RefCell<Option<Open>>,
+    current: RefCell<Option<Joinable>>,
     /// This turn's commands for other fields, and some that were sent.
-    fields: RefCell<HashMap<Box<[u8]>, Open>>,
+    fields: RefCell<HashMap<Box<[u8]>, Joinable>>,
     /// How many of these make it time to drop what was sent.
     sweep_at: Cell<usize>,
     body: CurrentBody,
@@ -88,10 +88,13 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// The read side, without links as yet: [`start`](Self::start) makes them.
+    /// The read side over these links to the server at `address`, and perhaps a second choice. The
+    /// links' drivers are to tell [`owner`](Self::owner) what arrives.
     pub fn new(
         options: ReadOptions,
         address: String,
+        set: Set<ReadWaiter>,
+        fallback: Option<Fallback>,
         turn: Rc<Turn>,
         metrics: Arc<metrics::Worker>,
     ) -> Rc<Self> {
@@ -102,9 +105,9 @@ impl Reads {
         Rc::new(Reads {
             mode: options.mode,
             turn,
-            replica: Source::new(Place::Replica, address, rule, metrics.clone()),
+            replica: Source::new(Place::Replica, address, rule, set, metrics.clone()),
             metrics,
-            fallback: OnceCell::new(),
+            fallback,
             hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
             current: RefCell::new(None),
             fields: RefCell::new(HashMap::new()),
@@ -114,20 +117,18 @@ impl Reads {
         })
     }
 
-    /// Gives it its links. Later calls do nothing.
-    pub fn start(&self, set: Set<Waiter>) {
-        self.replica.start(set);
-    }
-
-    /// Gives it a second choice. Later calls do nothing.
-    pub(super) fn fall_back_to(&self, fallback: Rc<Fallback>) {
-        let _ = self.fallback.set(fallback);
+    /// Whom the drivers of the links to this server tell what arrives.
+    pub fn owner(self: &Rc<Self>, place: Place) -> Rc<dyn Owner<ReadWaiter>> {
+        Rc::new(LinkOwner {
+            reads: self.clone(),
+            place,
+        })
     }
 
     /// Why nothing can be read, in words; `None` while no reason is known.
     pub fn trouble(&self) -> Option<String> {
         let replica = self.replica.trouble()?;
-        let fallback = self.fallback.get();
+        let fallback = self.fallback.as_ref();
         Some(
             match fallback.and_then(|master| master.source().trouble()) {
                 Some(master) => format!("{replica}; nor may the master: {master}"),
@@ -161,7 +162,7 @@ impl Reads {
         }
     }
 
-    fn send(&self, asked: &Asked, now: Instant) -> Result<Wait<Outcome>, ReadError> {
+    fn send(&self, asked: &Asked, now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         match asked {
             Asked::Current => self.send_current(now),
             Asked::Field(field) => self.send_field(field, now),
@@ -169,7 +170,7 @@ impl Reads {
         }
     }
 
-    fn send_current(&self, now: Instant) -> Result<Wait<Outcome>, ReadError> {
+    fn send_current(&self, now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         let mut current = self.current.borrow_mut();
         if let Some(open) = current.as_ref().filter(|open| open.joinable()) {
             return join(open);
@@ -180,7 +181,7 @@ impl Reads {
         Ok(wait)
     }
 
-    fn send_field(&self, field: &[u8], now: Instant) -> Result<Wait<Outcome>, ReadError> {
+    fn send_field(&self, field: &[u8], now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         let mut fields = self.fields.borrow_mut();
         if let Some(open) = fields.get(field).filter(|open| open.joinable()) {
             return join(open);
@@ -198,16 +199,16 @@ impl Reads {
 
     /// Drops the commands that were sent and so can't be joined any more: not each time, which would
     /// cost a look at all of a turn's fields for each of them, but when they may be half the map.
-    fn forget_sent(&self, fields: &mut HashMap<Box<[u8]>, Open>) {
+    fn forget_sent(&self, fields: &mut HashMap<Box<[u8]>, Joinable>) {
         if fields.len() >= self.sweep_at.get() {
             fields.retain(|_, open| open.joinable());
             self.sweep_at.set((2 * fields.len()).max(MIN_SWEEP));
         }
     }
 
-    fn send_many(&self, fields: &[Box<[u8]>], now: Instant) -> Result<Wait<Outcome>, ReadError> {
+    fn send_many(&self, fields: &[Box<[u8]>], now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         let answer = Answer::new(1);
-        let waiter = Waiter::Many(answer.clone(), fields.into());
+        let waiter = ReadWaiter::Many(answer.clone(), fields.into());
         self.enqueue(waiter, now, |out| {
             let mut args: Vec<&[u8]> = vec![b"HMGET", HASH.as_bytes()];
             args.extend(fields.iter().map(Box::as_ref));
@@ -221,10 +222,10 @@ impl Reads {
         &self,
         now: Instant,
         encode: impl FnOnce(&mut bytes::BytesMut),
-    ) -> Result<Open, ReadError> {
+    ) -> Result<Joinable, ReadError> {
         let answer = Answer::new(self.last_size.get());
-        let link = self.enqueue(Waiter::Field(answer.clone()), now, encode)?;
-        Ok(Open {
+        let link = self.enqueue(ReadWaiter::Field(answer.clone()), now, encode)?;
+        Ok(Joinable {
             answer,
             link: link.clone(),
             stamp: link.stamp(),
@@ -234,10 +235,10 @@ impl Reads {
     /// Sends one command to whoever may answer it now.
     fn enqueue(
         &self,
-        waiter: Waiter,
+        waiter: ReadWaiter,
         now: Instant,
         encode: impl FnOnce(&mut bytes::BytesMut),
-    ) -> Result<&Rc<Link<Waiter>>, ReadError> {
+    ) -> Result<&Rc<Link<ReadWaiter>>, ReadError> {
         let (link, fallback) = self.source()?;
         link.enqueue(waiter, now, encode)
             .map_err(|(_, refusal)| refused(refusal))?;
@@ -249,11 +250,11 @@ impl Reads {
 
     /// Which link may answer now, and whether it is the second choice: the one place that decides
     /// it.
-    fn source(&self) -> Result<(&Rc<Link<Waiter>>, Option<&Fallback>), ReadError> {
+    fn source(&self) -> Result<(&Rc<Link<ReadWaiter>>, Option<&Fallback>), ReadError> {
         if let Some(link) = self.replica.pick() {
             return Ok((link, None));
         }
-        let fallback = self.fallback.get().ok_or(ReadError::Unavailable)?;
+        let fallback = self.fallback.as_ref().ok_or(ReadError::Unavailable)?;
         Ok((fallback.pick()?, Some(fallback)))
     }
 
@@ -261,7 +262,7 @@ impl Reads {
     pub fn probe(&self) {
         let now = self.turn.now();
         self.replica.probe(now);
-        if let Some(fallback) = self.fallback.get() {
+        if let Some(fallback) = &self.fallback {
             fallback.source().probe(now);
         }
     }
@@ -278,8 +279,8 @@ impl Reads {
     fn settle(
         &self,
         source: &Source,
-        link: &Link<Waiter>,
-        answer: &Answer<Outcome>,
+        link: &Link<ReadWaiter>,
+        answer: &Answer<ReadResult>,
         value: Result<Option<Bytes>, ReadError>,
     ) -> Verdict {
         let waiters = answer.waiters();
@@ -303,7 +304,7 @@ impl Reads {
     fn verdict(
         &self,
         source: &Source,
-        link: &Link<Waiter>,
+        link: &Link<ReadWaiter>,
         kind: ErrorKind,
         text: String,
     ) -> Verdict {
@@ -320,30 +321,24 @@ impl Reads {
         }
     }
 
-    /// A connection was made and logged in.
-    pub(super) fn on_ready(&self, source: &Source, link: &Link<Waiter>, greeting: Greeting) {
-        source.connected(link, greeting);
-        source.probe_link(link, self.turn.now());
-    }
-
     /// A reply arrived on a link of this source.
-    pub(super) fn on_reply(
+    fn on_reply(
         &self,
         source: &Source,
-        link: &Link<Waiter>,
-        waiter: Waiter,
+        link: &Link<ReadWaiter>,
+        waiter: ReadWaiter,
         reply: Reply<'_>,
     ) -> Verdict {
         // A reply that was overtaken by the news that its server can't be trusted.
         let trusted = link.is_admitted();
         match waiter {
-            Waiter::Probe(section) => source.on_probe(link, section, reply),
-            Waiter::Field(_) | Waiter::Many(..) if !trusted => {
+            ReadWaiter::Probe(section) => source.on_probe(link, section, reply),
+            ReadWaiter::Field(_) | ReadWaiter::Many(..) if !trusted => {
                 waiter.lose();
                 Verdict::Continue
             }
-            Waiter::Field(answer) => self.settle(source, link, &answer, self.value(reply)),
-            Waiter::Many(answer, names) => {
+            ReadWaiter::Field(answer) => self.settle(source, link, &answer, self.value(reply)),
+            ReadWaiter::Many(answer, names) => {
                 let value = render::many(&names, reply.plain()).map(Some);
                 self.settle(source, link, &answer, value)
             }
@@ -351,29 +346,60 @@ impl Reads {
     }
 }
 
-impl Owner<Waiter> for Reads {
-    fn ready(&self, link: &Rc<Link<Waiter>>, greeting: Greeting) {
-        self.on_ready(&self.replica, link, greeting);
+/// Takes in what arrives from one of the two servers.
+struct LinkOwner {
+    reads: Rc<Reads>,
+    place: Place,
+}
+
+impl LinkOwner {
+    /// The second choice, if it is what this is about.
+    fn fallback(&self) -> Option<&Fallback> {
+        match self.place {
+            Place::Replica => None,
+            Place::Fallback => self.reads.fallback.as_ref(),
+        }
     }
 
-    fn reply(&self, link: &Link<Waiter>, waiter: Waiter, reply: Reply<'_>) -> Verdict {
-        self.on_reply(&self.replica, link, waiter, reply)
+    fn source(&self) -> &Source {
+        self.fallback()
+            .map_or(&self.reads.replica, Fallback::source)
     }
 
-    fn push(&self, _link: &Link<Waiter>, _push: Reply<'_>) {
-        // Nothing is subscribed to or tracked: a push tells us nothing.
-    }
-
-    fn lost(&self, waiter: Waiter, _fate: Fate, _error: &Error) {
-        waiter.lose();
-    }
-
-    fn down(&self, _link: &Link<Waiter>, why: &str) {
-        self.replica.down(why);
+    /// The command of this waiter awaits no reply any more.
+    fn ended(&self, waiter: &ReadWaiter) {
+        if let Some(fallback) = self.fallback() {
+            fallback.ended(waiter);
+        }
     }
 }
 
-fn join(open: &Open) -> Result<Wait<Outcome>, ReadError> {
+impl Owner<ReadWaiter> for LinkOwner {
+    fn ready(&self, link: &Rc<Link<ReadWaiter>>, greeting: Greeting) {
+        self.source().connected(link, greeting);
+        self.source().probe_link(link, self.reads.turn.now());
+    }
+
+    fn reply(&self, link: &Link<ReadWaiter>, waiter: ReadWaiter, reply: Reply<'_>) -> Verdict {
+        self.ended(&waiter);
+        self.reads.on_reply(self.source(), link, waiter, reply)
+    }
+
+    fn push(&self, _link: &Link<ReadWaiter>, _push: Reply<'_>) {
+        // Nothing is subscribed to or tracked: a push tells us nothing.
+    }
+
+    fn lost(&self, waiter: ReadWaiter, _fate: Fate, _error: &Error) {
+        self.ended(&waiter);
+        waiter.lose();
+    }
+
+    fn down(&self, _link: &Link<ReadWaiter>, why: &str) {
+        self.source().down(why);
+    }
+}
+
+fn join(open: &Joinable) -> Result<Wait<ReadResult>, ReadError> {
     if open.answer.waiters() >= MAX_WAITERS {
         return Err(ReadError::Shed);
     }
@@ -404,14 +430,14 @@ enum Asked {
 pub struct Read {
     reads: Rc<Reads>,
     asked: Asked,
-    wait: Result<Wait<Outcome>, ReadError>,
+    wait: Result<Wait<ReadResult>, ReadError>,
     sends: u8,
 }
 
 impl Future for Read {
-    type Output = Outcome;
+    type Output = ReadResult;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ReadResult> {
         loop {
             let outcome = match &mut self.wait {
                 Err(error) => return Poll::Ready(Err(error.clone())),

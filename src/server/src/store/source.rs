@@ -7,14 +7,14 @@
 //! - The age of the data is that of the link which answered: behind one address there can be several
 //!   servers. It is looked at once a second, so it is up to a second older than it says.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::found::Waiter;
+use super::found::ReadWaiter;
 use super::probe::{self, Replication, Rule, Section};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Set};
@@ -42,7 +42,7 @@ impl Place {
 
 /// What the last probe told of one link.
 #[derive(Default)]
-struct Seen {
+struct LinkState {
     /// `loading` of the probe under way.
     loading: Cell<Option<bool>>,
     /// [`Replication::silent_before`] of the next probe that finds the link to the master down.
@@ -58,16 +58,23 @@ pub struct Source {
     address: String,
     rule: Rule,
     metrics: Arc<metrics::Worker>,
-    set: OnceCell<Set<Waiter>>,
-    seen: OnceCell<Box<[Seen]>>,
+    set: Set<ReadWaiter>,
+    /// By the links' indexes.
+    states: Box<[LinkState]>,
     probes: Vec<(Section, Bytes)>,
     /// Why no link may answer, as far as is known.
     trouble: RefCell<Option<String>>,
 }
 
 impl Source {
-    /// Without links as yet: [`start`](Self::start) gives it some.
-    pub fn new(place: Place, address: String, rule: Rule, metrics: Arc<metrics::Worker>) -> Self {
+    /// The server at `address`, by these links, which may answer by this rule.
+    pub fn new(
+        place: Place,
+        address: String,
+        rule: Rule,
+        set: Set<ReadWaiter>,
+        metrics: Arc<metrics::Worker>,
+    ) -> Self {
         let info = |section, name: &[u8]| (section, resp::constant(&[b"INFO", name]));
         let mut probes = vec![
             info(Section::Persistence, b"persistence"),
@@ -81,8 +88,8 @@ impl Source {
             address,
             rule,
             metrics,
-            set: OnceCell::new(),
-            seen: OnceCell::new(),
+            states: set.links().iter().map(|_| LinkState::default()).collect(),
+            set,
             probes,
             trouble: RefCell::new(None),
         };
@@ -90,22 +97,15 @@ impl Source {
         source
     }
 
-    /// Gives it its links. Later calls do nothing.
-    pub fn start(&self, set: Set<Waiter>) {
-        let seen = set.links().iter().map(|_| Seen::default()).collect();
-        let _ = self.seen.set(seen);
-        let _ = self.set.set(set);
-    }
-
     /// The link that a read is sent to now.
-    pub fn pick(&self) -> Option<&Rc<Link<Waiter>>> {
-        self.set.get().and_then(Set::pick)
+    pub fn pick(&self) -> Option<&Rc<Link<ReadWaiter>>> {
+        self.set.pick()
     }
 
     /// Whether any link may answer now: unlike [`pick`](Self::pick), it may be asked while a reply is
     /// handed out.
     pub fn is_usable(&self) -> bool {
-        self.set.get().is_some_and(Set::is_usable)
+        self.set.is_usable()
     }
 
     /// Why no link may answer, in words; `None` while one may.
@@ -114,26 +114,26 @@ impl Source {
     }
 
     /// How old what this link answers is, in seconds, if readers are to be told.
-    pub fn shown_age(&self, link: &Link<Waiter>) -> Option<u32> {
-        self.seen(link)?.shown_age.get()
+    pub fn shown_age(&self, link: &Link<ReadWaiter>) -> Option<u32> {
+        self.state(link)?.shown_age.get()
     }
 
-    fn seen(&self, link: &Link<Waiter>) -> Option<&Seen> {
-        self.seen.get()?.get(link.index())
+    fn state(&self, link: &Link<ReadWaiter>) -> Option<&LinkState> {
+        self.states.get(link.index())
     }
 
     /// Asks every connected link how it is. To be called each second.
     pub fn probe(&self, now: Instant) {
-        for link in self.set.get().map(Set::links).unwrap_or_default() {
+        for link in self.set.links() {
             self.probe_link(link, now);
         }
     }
 
     /// Asks one link how it is.
-    pub fn probe_link(&self, link: &Link<Waiter>, now: Instant) {
+    pub fn probe_link(&self, link: &Link<ReadWaiter>, now: Instant) {
         for (section, command) in &self.probes {
             // Not connected, or earlier questions are unanswered: then it tells nothing new.
-            let waiter = Waiter::Probe(*section);
+            let waiter = ReadWaiter::Probe(*section);
             if link
                 .enqueue_reserved(waiter, now, |out| out.extend_from_slice(command))
                 .is_err()
@@ -144,7 +144,7 @@ impl Source {
     }
 
     /// Takes in the answer to a probe.
-    pub fn on_probe(&self, link: &Link<Waiter>, section: Section, reply: Reply<'_>) -> Verdict {
+    pub fn on_probe(&self, link: &Link<ReadWaiter>, section: Section, reply: Reply<'_>) -> Verdict {
         let info = match (reply.plain(), reply.as_text()) {
             (_, Some(info)) => info,
             (Reply::Error(text), _) => {
@@ -153,7 +153,7 @@ impl Source {
             }
             _ => return Verdict::Close(Error::Confused("INFO was answered with no text")),
         };
-        match (section, self.seen(link)) {
+        match (section, self.state(link)) {
             (Section::Persistence, Some(seen)) => seen.loading.set(probe::is_loading(info)),
             (Section::Replication, Some(seen)) => {
                 let mut state = Replication::parse(info);
@@ -178,10 +178,10 @@ impl Source {
 
     /// A server that doesn't say how it is can't be known to tell the truth. Its CPU time is a
     /// courtesy.
-    fn on_refused_probe(&self, link: &Link<Waiter>, section: Section, text: &[u8]) {
+    fn on_refused_probe(&self, link: &Link<ReadWaiter>, section: Section, text: &[u8]) {
         let kind = ErrorKind::of(text);
         self.metrics.read.error(ErrorLabel::of(kind));
-        if let (Section::Persistence, Some(seen)) = (section, self.seen(link)) {
+        if let (Section::Persistence, Some(seen)) = (section, self.state(link)) {
             // Else the answer to the question behind would be judged by what it said earlier.
             seen.loading.set(None);
         }
@@ -196,7 +196,7 @@ impl Source {
 
     /// Admits the link, or not. Says so when it changes, and why not each time, as attempts to
     /// connect do: the log sums that up, and shows another cause at once.
-    pub fn judge(&self, link: &Link<Waiter>, trouble: Option<String>) {
+    pub fn judge(&self, link: &Link<ReadWaiter>, trouble: Option<String>) {
         let was = link.is_admitted();
         link.admit(trouble.is_none());
         let (role, address) = (self.place.name(), &self.address);
@@ -217,9 +217,9 @@ impl Source {
     }
 
     /// A connection was made: it is yet to be asked how its server is.
-    pub fn connected(&self, link: &Link<Waiter>, greeting: Greeting) {
+    pub fn connected(&self, link: &Link<ReadWaiter>, greeting: Greeting) {
         // Perhaps another server than before.
-        if let Some(seen) = self.seen(link) {
+        if let Some(seen) = self.state(link) {
             seen.loading.set(None);
             seen.silence.set(0);
             seen.shown_age.set(None);

@@ -14,7 +14,7 @@ use crate::http::service::{self, Api};
 use crate::metrics::{RoleOf, Side};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, Driver, Owner, Set};
-use crate::store::{Fallback, ReadOptions, Reads, WriteOptions, Writes};
+use crate::store::{Fallback, Place, ReadOptions, Reads, WriteOptions, Writes};
 
 /// How often a read server is asked whether it is still usable.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -67,44 +67,41 @@ pub fn run_api(process: &Options, api: ApiOptions) -> Result<(), Error> {
 /// Connects the current worker to Redis and makes its service.
 fn start(options: &ApiOptions, service: &service::Options, context: &Context) -> Api {
     let (turn, metrics) = (&context.turn, &context.metrics);
-    let address = |set: &SetOptions| set.endpoint.address.to_string();
-    let reads = Reads::new(
-        options.reads,
-        address(&options.read),
-        turn.clone(),
-        metrics.clone(),
+    let read = Side::Read;
+    let (replica, write) = (
+        Links::new(&options.read, read, "read", context),
+        Links::new(&options.write, Side::Write, "write", context),
     );
-    let writes = Writes::new(
-        options.writes,
-        address(&options.write),
-        turn.clone(),
-        metrics.clone(),
-    );
-    let read = set(&options.read, Side::Read, "read", reads.clone(), context);
-    reads.start(read);
-    let write = set(
-        &options.write,
-        Side::Write,
-        "write",
-        writes.clone(),
-        context,
-    );
-    writes.start(write);
-    if let Some(options) = &options.fallback {
+    let second = options.fallback.as_ref().map(|options| {
+        let links = Links::new(&options.set, read, "fallback", context);
         // Divided without shared state. Rounded up, so that every worker has a share: together they
         // may be above the limit by less than one command each.
         let share = options.max_in_flight.div_ceil(context.workers);
-        let (reads, address) = (reads.clone(), address(&options.set));
-        let fallback = Fallback::new(reads, address, share, metrics.clone());
-        let links = set(
-            &options.set,
-            Side::Read,
-            "fallback",
-            fallback.clone(),
-            context,
-        );
-        fallback.start(links);
+        (links, share)
+    });
+    let fallback = second.as_ref().map(|(links, share)| {
+        Fallback::new(links.address(), links.set.clone(), *share, metrics.clone())
+    });
+    let reads = Reads::new(
+        options.reads,
+        replica.address(),
+        replica.set.clone(),
+        fallback,
+        turn.clone(),
+        metrics.clone(),
+    );
+    replica.drive(&reads.owner(Place::Replica), context);
+    if let Some((links, _)) = second {
+        links.drive(&reads.owner(Place::Fallback), context);
     }
+    let writes = Rc::new(Writes::new(
+        options.writes,
+        write.address(),
+        write.set.clone(),
+        turn.clone(),
+        metrics.clone(),
+    ));
+    write.drive(&writes.owner(), context);
     spawn_local(every(PROBE_EVERY, {
         let reads = reads.clone();
         move || reads.probe()
@@ -125,27 +122,44 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
     )
 }
 
-fn set<W: 'static>(
-    options: &SetOptions,
-    side: Side,
+/// The links to one server, and what their drivers need.
+struct Links<W> {
+    set: Set<W>,
+    options: Rc<SetOptions>,
     role: &'static str,
-    owner: Rc<dyn Owner<W>>,
-    context: &Context,
-) -> Set<W> {
-    let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
-    let shared = Rc::new(options.clone());
-    let credentials = Rc::new(Credentials::new(role, metrics.clone()));
-    Set::start(options.connections, &metrics, &owner, || Driver {
-        options: shared.clone(),
-        client_name: format!("redis-api-{role}-{}", context.index),
-        role,
-        resolver: context.resolver.clone(),
-        turn: context.turn.clone(),
-        wall_clock: SystemTime::now,
-        metrics: metrics.clone(),
-        credentials: credentials.clone(),
-        random: fastrand::Rng::new(),
-    })
+    metrics: RoleOf,
+}
+
+impl<W: 'static> Links<W> {
+    fn new(options: &SetOptions, side: Side, role: &'static str, context: &Context) -> Self {
+        let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
+        Links {
+            set: Set::new(options.connections, &metrics),
+            options: Rc::new(options.clone()),
+            role,
+            metrics,
+        }
+    }
+
+    fn address(&self) -> String {
+        self.options.endpoint.address.to_string()
+    }
+
+    /// Has them connected, and `owner` told what arrives.
+    fn drive(self, owner: &Rc<dyn Owner<W>>, context: &Context) {
+        let credentials = Rc::new(Credentials::new(self.role, self.metrics.clone()));
+        self.set.drive(owner, || Driver {
+            options: self.options.clone(),
+            client_name: format!("redis-api-{}-{}", self.role, context.index),
+            role: self.role,
+            resolver: context.resolver.clone(),
+            turn: context.turn.clone(),
+            wall_clock: SystemTime::now,
+            metrics: self.metrics.clone(),
+            credentials: credentials.clone(),
+            random: fastrand::Rng::new(),
+        });
+    }
 }
 
 async fn every(period: Duration, act: impl Fn()) {

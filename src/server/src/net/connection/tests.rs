@@ -36,7 +36,8 @@ async fn link_over(stream: Stream, told: &Rc<Told>) -> Rc<Link<u64>> {
     let metrics = metrics();
     let never = Address::Unix("/nonexistent/redis.sock".into());
     let driver = driver(never, &metrics);
-    let set = Set::over(stream, &metrics, &told.owner(), driver);
+    let set = Set::new(1, &metrics);
+    set.drive_over(stream, &told.owner(), driver);
     let link = set.links()[0].clone();
     while !link.is_admitted() {
         yield_now().await;

@@ -26,7 +26,8 @@ fn failures(seed: u64) -> Vec<Duration> {
         let told = Told::new();
         let nowhere = Address::Unix("/nonexistent/redis.sock".into());
         let metrics = crate::net::test::metrics();
-        let _set = Set::start(1, &metrics, &told.owner(), || {
+        let set = Set::new(1, &metrics);
+        set.drive(&told.owner(), || {
             let mut driver = driver(nowhere.clone(), &metrics);
             driver.random = fastrand::Rng::with_seed(seed);
             driver

@@ -16,7 +16,7 @@ const HGET: &str = "HGET currency current-value";
 /// The read side and the hands that drive its links.
 struct Rig {
     reads: Rc<Reads>,
-    hands: Vec<Hand<Waiter>>,
+    hands: Vec<Hand<ReadWaiter>>,
 }
 
 impl Rig {
@@ -29,10 +29,16 @@ impl Rig {
             max_stale: None,
         };
         let role = RoleOf::new(metrics.clone(), Side::Read);
-        let reads = Reads::new(options, "r:1".into(), Rc::default(), metrics);
-        let owner: Rc<dyn Owner<Waiter>> = reads.clone();
-        let (set, hands) = test::set(links, &role, &owner);
-        reads.start(set);
+        let set = Set::new(links, &role);
+        let reads = Reads::new(
+            options,
+            "r:1".into(),
+            set.clone(),
+            None,
+            Rc::default(),
+            metrics,
+        );
+        let hands = test::hands(&set, &reads.owner(Place::Replica));
         Rig { reads, hands }
     }
 
@@ -44,7 +50,7 @@ impl Rig {
     }
 
     /// The one link.
-    fn hand(&self) -> &Hand<Waiter> {
+    fn hand(&self) -> &Hand<ReadWaiter> {
         &self.hands[0]
     }
 
@@ -59,7 +65,7 @@ impl Rig {
     }
 }
 
-impl Hand<Waiter> {
+impl Hand<ReadWaiter> {
     fn make_usable(&self) {
         self.connect();
         assert!(!self.link.is_admitted(), "not before it says how it is");

@@ -2,21 +2,25 @@
 
 mod confirm;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::*;
 use crate::metrics::{RoleOf, Side};
 use crate::net::test::{self, Hand};
+use crate::store::master::MAX_WAITING;
+use redis_api_wire::conn::Error;
 
 const HSET: &str = "HSET currency EUR 1.5";
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// The write side, the hands that drive its links, and how far the write has come.
 struct Rig {
-    writes: Rc<Writes>,
-    hands: Vec<Hand<Waiter>>,
+    writes: Writes,
+    hands: Vec<Hand<WriteWaiter>>,
     progress: Rc<Cell<Option<Progress>>>,
 }
 
@@ -29,10 +33,9 @@ impl Rig {
         let metrics = Arc::new(metrics::Worker::default());
         let role = RoleOf::new(metrics.clone(), Side::Write);
         let options = WriteOptions { replicas };
-        let writes = Writes::new(options, "m:1".into(), Rc::default(), metrics);
-        let owner: Rc<dyn Owner<Waiter>> = writes.clone();
-        let (set, hands) = test::set(links, &role, &owner);
-        writes.start(set);
+        let set = Set::new(links, &role);
+        let writes = Writes::new(options, "m:1".into(), set.clone(), Rc::default(), metrics);
+        let hands = test::hands(&set, &writes.owner());
         hands.iter().for_each(Hand::connect);
         let progress = Rc::default();
         Rig {
@@ -142,7 +145,7 @@ fn a_write_refused_by_a_replica_is_sent_again_while_there_may_be_another_server(
         let rig = Rig::new(links, 0);
         let mut write = rig.write();
         let (kind, text) = (ErrorKind::ReadOnly, "READONLY no");
-        let refuse = |hand: &Hand<Waiter>| {
+        let refuse = |hand: &Hand<WriteWaiter>| {
             assert_eq!(hand.flush(), HSET);
             let end = Err(unfit(kind, text));
             assert_eq!(hand.receive(b"-READONLY no\r\n"), end);
@@ -187,7 +190,7 @@ fn whoever_may_not_know_the_cpu_time_is_asked_again_after_the_next_login() {
     assert_eq!(ask(), "INFO cpu");
     let told = b"$36\r\nused_cpu_sys:1.25\r\nused_cpu_user:0.5\r\n";
     assert_eq!(rig.hands[0].receive(told), Ok(()));
-    assert_eq!(rig.writes.metrics.write.cpu_micros.get(), 1_750_000);
+    assert_eq!(rig.writes.master.metrics.write.cpu_micros.get(), 1_750_000);
     assert_eq!(ask(), "INFO cpu");
     assert_eq!(rig.hands[0].receive(b"-NOPERM no\r\n"), Ok(()));
     assert_eq!(ask(), "");

@@ -108,7 +108,7 @@ fn a_wait_never_goes_to_another_connection_than_its_write() {
     assert_eq!(rig.hands[0].receive(b":1\r\n"), Ok(()));
     rig.hands[0].lose();
     rig.hands[0].connect();
-    let another = unconfirmed("there is another connection now");
+    let another = unconfirmed("the connection was lost, and there is a new one");
     assert_eq!(poll(&mut write), another);
     assert_eq!(
         (rig.hands[0].flush(), rig.hands[1].flush()),
