@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use redis_api_server::metrics::{self, RoleOf, Side};
 use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
 use redis_api_server::net::{Credentials, Driver, Resolver, Set};
-use redis_api_server::store::{Place, ReadMode, ReadOptions, ReadRole, Reads};
+use redis_api_server::store::{CURRENT, Place, ReadMode, ReadOptions, ReadRole, Reads};
 use redis_api_server::turn::Turn;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
@@ -61,7 +61,15 @@ impl Worker {
         let role = RoleOf::new(metrics.clone(), Side::Read);
         let set = Set::new(1, &role);
         let (address, links) = ("memory".into(), set.clone());
-        let reads = Reads::new(options, address, links, None, turn.clone(), metrics.clone());
+        let reads = Reads::new(
+            options,
+            address,
+            links,
+            CURRENT.as_bytes(),
+            None,
+            turn.clone(),
+            metrics.clone(),
+        );
         let driver = Driver {
             options: Rc::new(set_options()),
             client_name: "bench".into(),

@@ -25,20 +25,46 @@ fn readyz(api: &Api) -> Response {
 /// Waits until `/readyz`, every read and the metrics say 503 for this reason.
 #[track_caller]
 fn wait_unusable(api: &Api, timeout: Duration, reason: &str) {
-    let unavailable = |response: Response| {
-        let fits = response.status == 503 && response.text().contains(reason);
-        fits.then_some(()).ok_or_else(|| response.text())
+    wait_refused(api, timeout, reason, 503, reason);
+    assert_eq!(api.get("/").header("retry-after"), Some("1"));
+}
+
+/// Waits until `/readyz` and the metrics say 503 for this reason, and every read has this status and
+/// these words.
+#[track_caller]
+fn wait_refused(api: &Api, timeout: Duration, reason: &str, status: u16, words: &str) {
+    let check = |response: Response, status: u16, words: &str| {
+        let fits = response.status == status && response.text().contains(words);
+        fits.then_some(())
+            .ok_or_else(|| format!("{} {}", response.status, response.text()))
     };
-    eventually(timeout, &format!("503 since it {reason:?}"), || {
+    eventually(timeout, &format!("unready because of {reason:?}"), || {
         let ready = try_request(api.admin(), "GET", "/readyz", &[], b"");
-        unavailable(ready.map_err(|error| error.to_string())?)?;
+        check(ready.map_err(|error| error.to_string())?, 503, reason)?;
         for path in ["/", "/f01", "/missing", "/?fields=f01,f02"] {
-            unavailable(api.get(path)).map_err(|text| format!("{path}: {text}"))?;
+            check(api.get(path), status, words).map_err(|text| format!("{path}: {text}"))?;
         }
         Ok::<_, String>(())
     });
-    assert_eq!(api.get("/").header("retry-after"), Some("1"));
     assert_eq!(api.metric("redis_api_replica_usable"), Some(0.0));
+}
+
+/// Asks for three seconds, in which the server is looked at as often, and wants the same each time:
+/// unready, every read with this status and these words, and no value.
+#[track_caller]
+fn check_steady(api: &Api, status: u16, words: &str) {
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(3) {
+        assert_eq!(readyz(api).status, 503);
+        let response = api.get("/");
+        assert_eq!(response.status, status, "{response:?}");
+        assert!(response.text().contains(words), "{response:?}");
+    }
+    let usable = |line: &&String| line.ends_with(": usable");
+    let log = api.log();
+    let flaps = log.iter().filter(usable).count();
+    let before = log.iter().filter(|line| line.contains("no longer usable"));
+    assert!(flaps <= before.count().max(1), "{log:#?}");
 }
 
 /// A master with all fields and a replica in sync with it.
@@ -209,7 +235,8 @@ fn loading_replica_is_waited_for() {
             .cli(&["HGET", "currency", "f01"])
             .starts_with("LOADING")
     );
-    wait_unusable(&api, PATIENCE, "is loading its data set");
+    let (reason, words) = ("is loading its data set", "LOADING");
+    wait_refused(&api, PATIENCE, reason, 503, words);
     assert_eq!(replica.cli(&["CONFIG", "SET", "key-load-delay", "0"]), "OK");
     eventually(PATIENCE, "it is loaded", || {
         replica.cli(&["HGET", "currency", "f01"]) == "1000"
@@ -334,16 +361,148 @@ fn missing_rights_are_named() {
     );
     assert!(posted.text().ends_with("\"outcome\":\"refused\"}"));
 
-    let (_redis, mut api) = with_rights("+hello +auth +ping +client|setname +info", WRITER);
+    // Whoever may not read one field can't be asked for any.
+    let (_redis, api) = with_rights("+hello +auth +ping +client|setname +info", WRITER);
+    let word = "'hget' command";
+    wait_refused(&api, PATIENCE, word, 502, word);
+
+    let (_redis, mut api) = with_rights("+hello +auth +ping +client|setname +info +hget", WRITER);
     api.wait_ready(PATIENCE);
-    for (path, word) in [
-        ("/f01", "'hget' command"),
-        ("/?fields=f01", "'hmget' command"),
-    ] {
-        let response = api.get(path);
-        assert_eq!(response.status, 502, "{}", response.text());
-        assert!(response.text().contains(word), "{}", response.text());
-    }
+    let response = api.get("/?fields=f01");
+    assert_eq!(response.status, 502, "{}", response.text());
+    assert!(
+        response.text().contains("'hmget' command"),
+        "{}",
+        response.text()
+    );
+    assert_eq!(api.get("/f01").text(), "{\"current\":1000}");
+    assert_eq!(readyz(&api).status, 200, "it concerns one command");
+}
+
+const MASTERDOWN: &str = "MASTERDOWN Link with MASTER is down";
+
+#[test]
+fn replica_that_refuses_stale_reads_is_unready_while_its_link_is_down() {
+    let (mut master, replica) = pair(Redis::builder().config("replica-serve-stale-data no"));
+    let mut api = Api::serve().read_from(&replica).write_to(&master).start();
+    api.wait_ready(PATIENCE);
+    assert_eq!(api.get("/f01").text(), "{\"current\":1000}");
+    master.kill();
+    let reason = "refuses reads: MASTERDOWN";
+    wait_refused(&api, PATIENCE, reason, 503, MASTERDOWN);
+    check_steady(&api, 503, MASTERDOWN);
+    master.restart();
+    replica.wait_synced();
+    api.wait_ready(SEEN);
+    assert_eq!(api.get("/f01").text(), "{\"current\":1000}");
+}
+
+/// It is never in sync and refuses reads from the start: both are known.
+#[test]
+fn replica_that_refuses_stale_reads_from_the_start() {
+    let upstream = format!("replicaof 127.0.0.1 {}", free_port());
+    let replica = Redis::builder()
+        .config("replica-serve-stale-data no")
+        .config(&upstream)
+        .start();
+    let api = Api::serve().read_from(&replica).start();
+    let reason = "has never been in sync with its master";
+    wait_refused(&api, PATIENCE, reason, 503, MASTERDOWN);
+    check_steady(&api, 503, MASTERDOWN);
+}
+
+/// What it refuses is asked of the master, and no read is lost by looking again each second.
+#[test]
+fn reads_that_a_replica_refuses_go_to_the_master() {
+    let (master, replica) = pair(Redis::builder().config("replica-serve-stale-data no"));
+    let wire = crate::support::Wire::to(master.addr());
+    let port = wire.addr().port().to_string();
+    assert_eq!(replica.cli(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+    replica.wait_synced();
+    let api = Api::serve().read_from(&replica).write_to(&master);
+    let mut api = api.args(["--read-fallback", "master"]).start();
+    api.wait_ready(PATIENCE);
+    let load = Load::start(api.addr());
+    load.wait_good(Instant::now(), PATIENCE);
+    // The link is down at once, and the master is there all the time.
+    let nobody = free_port().to_string();
+    let repoint = |port: &str| assert_eq!(replica.cli(&["REPLICAOF", "127.0.0.1", port]), "OK");
+    repoint(&nobody);
+    eventually(SEEN, "it is unready", || readyz(&api).status == 503);
+    pass(SEVERAL_LOOKS);
+    assert_eq!(readyz(&api).status, 503);
+    assert!(
+        api.metric("redis_api_fallback_reads_total")
+            .is_some_and(|reads| reads > 0.0)
+    );
+    repoint(&port);
+    replica.wait_synced();
+    api.wait_ready(SEEN);
+    let tally = load.finish();
+    assert!(tally.good > 0);
+    assert_eq!(tally.bad(), 0, "one of the two always answers");
+}
+
+#[test]
+fn server_in_cluster_mode_without_slots_is_unready() {
+    let redis = Redis::builder().config("cluster-enabled yes").start();
+    let api = Api::serve().read_from(&redis).write_to(&redis).start();
+    wait_refused(
+        &api,
+        PATIENCE,
+        "CLUSTERDOWN",
+        502,
+        "CLUSTERDOWN Hash slot not served",
+    );
+    check_steady(&api, 502, "cluster mode, which is not supported");
+}
+
+#[test]
+fn user_who_may_not_read_the_hash_is_unready() {
+    let redis = Redis::builder()
+        .password("secret")
+        .config("user reader on >secret ~other +@all")
+        .start();
+    redis.cli(&["HSET", "currency", "current-value", "12.5"]);
+    let api = Api::serve().read_from(&redis);
+    let mut api = api.args(["--read-redis-user", "reader"]).start();
+    wait_refused(
+        &api,
+        PATIENCE,
+        "NOPERM",
+        502,
+        "our Redis user lacks a right: NOPERM",
+    );
+    check_steady(&api, 502, "NOPERM");
+    redis.cli(&["ACL", "SETUSER", "reader", "~currency"]);
+    api.wait_ready(SEEN);
+    assert_eq!(api.get("/").text(), "{\"current\":12.5}");
+}
+
+/// What is stored there is no fault of the server.
+#[test]
+fn key_of_another_type_leaves_the_server_usable() {
+    let redis = Redis::start_plain();
+    redis.cli(&["SET", "currency", "x"]);
+    let mut api = Api::serve().read_from(&redis).start();
+    api.wait_ready(PATIENCE);
+    let response = api.get("/");
+    assert_eq!(response.status, 502, "{response:?}");
+    pass(SEVERAL_LOOKS);
+    assert_eq!(readyz(&api).status, 200);
+}
+
+#[test]
+fn server_is_judged_by_a_field_that_is_served() {
+    let fake = Fake::start();
+    fake.script(|command| match command[0].as_str() {
+        "HGET" if command[2] != "f02" => Act::Send(b"-ERR not this one\r\n".to_vec()),
+        _ => Act::Behave,
+    });
+    let api = Api::serve().args(["--redis-addr", &fake.addr().to_string()]);
+    let mut api = api.args(["--fields", "f03,f02"]).start();
+    api.wait_ready(PATIENCE);
+    assert_eq!(api.get("/f02").text(), "{\"current\":2000}");
 }
 
 #[test]

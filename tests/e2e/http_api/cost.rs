@@ -257,9 +257,9 @@ fn metrics_agree_with_what_was_done() {
         writes.is_some_and(|count| (3.0..=5.0).contains(&count)),
         "{writes:?}"
     );
-    eventually(PATIENCE, "the reads and some whole probes of 3", || {
+    eventually(PATIENCE, "the reads and some whole probes of 4", || {
         let commands = api.metric("redis_api_redis_commands_total{role=\"read\"}");
-        commands.is_some_and(|count| count > 9.0 && (count - 9.0) % 3.0 == 0.0)
+        commands.is_some_and(|count| count > 9.0 && (count - 9.0) % 4.0 == 0.0)
     });
     for role in ["read", "write"] {
         expect(

@@ -14,6 +14,7 @@ use hyper::header::HeaderMap;
 use super::cors::Cors;
 use super::route::is_field;
 use super::token::{Token, TokenError};
+use crate::store::CURRENT;
 
 /// What is allowed, as configured. By default everything.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +70,15 @@ impl Guard {
     pub fn serves(&self, field: &[u8]) -> bool {
         let fields = self.fields.as_ref();
         fields.is_none_or(|fields| fields.contains(field))
+    }
+
+    /// The field by which a read server is judged: that of `/`, or the first that is served.
+    pub fn probed_field(&self) -> &[u8] {
+        let current = CURRENT.as_bytes();
+        match &self.fields {
+            Some(fields) if !fields.contains(current) => fields.first(),
+            _ => current,
+        }
     }
 
     /// Whether writes are refused whoever asks.
@@ -142,6 +152,11 @@ impl Fields {
         ))
     }
 
+    /// The first by name.
+    fn first(&self) -> &[u8] {
+        self.names.first().map_or(b"", |name| name)
+    }
+
     /// Whether `name` is one of them.
     pub fn contains(&self, name: &[u8]) -> bool {
         let found = self.names.binary_search_by(|known| (**known).cmp(name));
@@ -170,6 +185,22 @@ mod tests {
         ] {
             assert_eq!(fields.contains(name.as_bytes()), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn servers_are_judged_by_a_field_that_is_served() {
+        let check = |fields: Option<&str>, expected: &str| {
+            let fields = fields.map(|text| Fields::parse(text).expect("is right"));
+            let guard = Guard::open(Options {
+                fields,
+                ..Options::default()
+            });
+            let guard = guard.expect("there is no file to read");
+            assert_eq!(guard.probed_field(), expected.as_bytes());
+        };
+        check(None, "current-value");
+        check(Some("EUR,current-value"), "current-value");
+        check(Some("USD,EUR"), "EUR");
     }
 
     #[test]

@@ -28,11 +28,12 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// The master at `address`, by these links. At most `max_in_flight` read commands await its
+    /// The master at `address`, by these links; `probed` is the field it is judged by. At most `max_in_flight` read commands await its
     /// reply at the same moment.
     pub fn new(
         address: String,
         set: Set<ReadWaiter>,
+        probed: &[u8],
         max_in_flight: usize,
         metrics: Arc<metrics::Worker>,
     ) -> Self {
@@ -41,7 +42,7 @@ impl Fallback {
             max_stale: None,
         };
         Fallback {
-            source: Source::new(Place::Fallback, address, rule, set, metrics.clone()),
+            source: Source::new(Place::Fallback, address, rule, set, probed, metrics.clone()),
             metrics,
             in_flight: Cell::new(0),
             max_in_flight,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::probe::Section;
+use super::probe::{Question, ReadCommand};
 use super::waiter::Answer;
 use redis_api_wire::conn::printable;
 use redis_api_wire::resp::{ErrorKind, Reply};
@@ -29,15 +29,22 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// For an error reply.
+    pub(super) fn refused(text: &[u8]) -> Self {
+        ReadError::Refused {
+            kind: ErrorKind::of(text),
+            text: printable(text).into(),
+        }
+    }
+
     /// For a reply that is no value: Redis' error, or one of the wrong type.
-    pub(super) fn wrong_type(command: &'static str, reply: Reply<'_>) -> Self {
+    pub(super) fn wrong_type(command: ReadCommand, reply: Reply<'_>) -> Self {
         match reply {
-            Reply::Error(text) => ReadError::Refused {
-                kind: ErrorKind::of(text),
-                text: printable(text).into(),
-            },
-            _ if command == "HGET" => ReadError::WrongReply("HGET was answered with no text"),
-            _ => ReadError::WrongReply("HMGET was answered with no list of texts"),
+            Reply::Error(text) => ReadError::refused(text),
+            _ => ReadError::WrongReply(match command {
+                ReadCommand::Hget => "HGET was answered with no text",
+                ReadCommand::Hmget => "HMGET was answered with no list of texts",
+            }),
         }
     }
 }
@@ -61,7 +68,7 @@ pub enum ReadWaiter {
     Field(Rc<Answer<ReadResult>>),
     /// One `HMGET`, and the names it asked for.
     Many(Rc<Answer<ReadResult>>, Box<[Box<[u8]>]>),
-    Probe(Section),
+    Probe(Question),
 }
 
 impl ReadWaiter {

@@ -1,4 +1,7 @@
-//! Whether a read server may answer: what `INFO` says of it, and the rule.
+//! Whether a read server is usable: what it is asked, what `INFO` says of it, and the rule.
+//!
+//! It is asked what the service asks: a server may be in sync and yet refuse every read
+//! (`replica-serve-stale-data no`, cluster mode without slots, an ACL without the hash).
 //!
 //! A replica that restarted while its master was away answers nil, or the value of an old dump, as
 //! if it were the truth. `HELLO`, `PING` and `ROLE` don't tell; only `INFO replication` does:
@@ -7,6 +10,8 @@
 
 use std::fmt;
 use std::time::Duration;
+
+use redis_api_wire::resp::ErrorKind;
 
 /// Which servers may answer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +22,38 @@ pub enum ReadRole {
     Replica,
 }
 
-/// A section of `INFO`, asked for one by one: several in one command need Redis 7.
+/// What a server is asked each second, in this order. Sections of `INFO` are asked for one by one:
+/// several in one command need Redis 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
+pub enum Question {
+    /// `INFO persistence`: is it loading?
     Persistence,
+    /// `HGET`: does it answer what the service asks?
+    Read,
+    /// `INFO replication`, by whose reply the link is judged: what it said before is known then.
     Replication,
+    /// `INFO cpu`.
     Cpu,
+}
+
+/// Whether this error reply to a read says that the server can answer no read of the hash: then none
+/// is sent there until its answer to [`Question::Read`] is good again. `NOPERM` concerns the hash
+/// only if it came for `HGET`: a user may be granted that, and not `HMGET`.
+pub fn concerns_server(kind: ErrorKind, command: ReadCommand) -> bool {
+    match kind {
+        ErrorKind::Loading | ErrorKind::MasterDown | ErrorKind::Moved => true,
+        ErrorKind::NoPerm => command == ReadCommand::Hget,
+        _ => false,
+    }
+}
+
+/// By which command a read is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadCommand {
+    /// One field.
+    Hget,
+    /// Several.
+    Hmget,
 }
 
 /// What `INFO replication` says that matters here.

@@ -14,15 +14,15 @@ use bytes::Bytes;
 use super::fallback::Fallback;
 use super::found::{Found, ReadError, ReadResult, ReadWaiter};
 use super::key::{CURRENT, HASH};
-use super::probe::{ReadRole, Rule};
+use super::probe::{self, ReadCommand, ReadRole, Rule};
 use super::render::{self, CurrentBody};
 use super::source::{Place, Source};
 use super::waiter::{Answer, Wait};
-use crate::metrics::{self, ErrorLabel};
+use crate::metrics;
 use crate::net::{Link, Owner, Set};
 use crate::turn::Turn;
 use redis_api_wire::conn::{Error, Fate, Greeting, Refusal, Verdict};
-use redis_api_wire::resp::{self, ErrorKind, Reply};
+use redis_api_wire::resp::{self, Reply};
 
 /// Waiters of one command. More are shed: it bounds what a server that hangs makes us keep.
 const MAX_WAITERS: usize = 16 * 1024;
@@ -88,12 +88,14 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// The read side over these links to the server at `address`, and perhaps a second choice. The
-    /// links' drivers are to tell [`owner`](Self::owner) what arrives.
+    /// The read side over these links to the server at `address`, and perhaps a second choice;
+    /// `probed` is the field that the server is judged by. The links' drivers are to tell
+    /// [`owner`](Self::owner) what arrives.
     pub fn new(
         options: ReadOptions,
         address: String,
         set: Set<ReadWaiter>,
+        probed: &[u8],
         fallback: Option<Fallback>,
         turn: Rc<Turn>,
         metrics: Arc<metrics::Worker>,
@@ -105,7 +107,7 @@ impl Reads {
         Rc::new(Reads {
             mode: options.mode,
             turn,
-            replica: Source::new(Place::Replica, address, rule, set, metrics.clone()),
+            replica: Source::new(Place::Replica, address, rule, set, probed, metrics.clone()),
             metrics,
             fallback,
             hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
@@ -254,8 +256,13 @@ impl Reads {
         if let Some(link) = self.replica.pick() {
             return Ok((link, None));
         }
-        let fallback = self.fallback.as_ref().ok_or(ReadError::Unavailable)?;
-        Ok((fallback.pick()?, Some(fallback)))
+        let unavailable = || self.replica.refusal().unwrap_or(ReadError::Unavailable);
+        let fallback = self.fallback.as_ref().ok_or_else(unavailable)?;
+        let link = fallback.pick().map_err(|error| match error {
+            ReadError::Unavailable => unavailable(),
+            other => other,
+        })?;
+        Ok((link, Some(fallback)))
     }
 
     /// Asks every connected link how it is. To be called each second.
@@ -272,7 +279,7 @@ impl Reads {
         match reply.plain() {
             Reply::Bulk(stored) => self.body.render(stored).map(Some),
             Reply::Null => Ok(None),
-            other => Err(ReadError::wrong_type("HGET", other)),
+            other => Err(ReadError::wrong_type(ReadCommand::Hget, other)),
         }
     }
 
@@ -280,6 +287,7 @@ impl Reads {
         &self,
         source: &Source,
         link: &Link<ReadWaiter>,
+        command: ReadCommand,
         answer: &Answer<ReadResult>,
         value: Result<Option<Bytes>, ReadError>,
     ) -> Verdict {
@@ -288,8 +296,8 @@ impl Reads {
         link.set_crowded(waiters >= CROWD);
         self.metrics.read_batch_size.observe(waiters as u64);
         let verdict = match &value {
-            Err(ReadError::Refused { kind, text }) => {
-                self.verdict(source, link, *kind, text.to_string())
+            Err(refusal @ ReadError::Refused { .. }) => {
+                source.on_refused_read(link, command, refusal)
             }
             // Not ours, perhaps: then neither is any that follows.
             Err(ReadError::WrongReply(what)) => Verdict::Close(Error::Confused(what)),
@@ -300,27 +308,6 @@ impl Reads {
         verdict
     }
 
-    /// What an error reply means for its connection.
-    fn verdict(
-        &self,
-        source: &Source,
-        link: &Link<ReadWaiter>,
-        kind: ErrorKind,
-        text: String,
-    ) -> Verdict {
-        self.metrics.read.error(ErrorLabel::of(kind));
-        match kind {
-            // It says itself that it can't be asked now; the next probe tells when it can.
-            ErrorKind::Loading | ErrorKind::MasterDown => {
-                source.judge(link, Some(text));
-                Verdict::Continue
-            }
-            // Only a new login can help.
-            ErrorKind::NoAuth => Verdict::Finish(Error::Unfit { kind, text }),
-            _ => Verdict::Continue,
-        }
-    }
-
     /// A reply arrived on a link of this source.
     fn on_reply(
         &self,
@@ -329,18 +316,22 @@ impl Reads {
         waiter: ReadWaiter,
         reply: Reply<'_>,
     ) -> Verdict {
-        // A reply that was overtaken by the news that its server can't be trusted.
-        let trusted = link.is_admitted();
+        // A value that was overtaken by the news that its server can't be trusted. An error is what
+        // it is.
+        let believed = link.is_admitted() || matches!(reply.plain(), Reply::Error(_));
         match waiter {
-            ReadWaiter::Probe(section) => source.on_probe(link, section, reply),
-            ReadWaiter::Field(_) | ReadWaiter::Many(..) if !trusted => {
+            ReadWaiter::Probe(question) => source.on_probe(link, question, reply),
+            ReadWaiter::Field(_) | ReadWaiter::Many(..) if !believed => {
                 waiter.lose();
                 Verdict::Continue
             }
-            ReadWaiter::Field(answer) => self.settle(source, link, &answer, self.value(reply)),
+            ReadWaiter::Field(answer) => {
+                let value = self.value(reply);
+                self.settle(source, link, ReadCommand::Hget, &answer, value)
+            }
             ReadWaiter::Many(answer, names) => {
                 let value = render::many(&names, reply.plain()).map(Some);
-                self.settle(source, link, &answer, value)
+                self.settle(source, link, ReadCommand::Hmget, &answer, value)
             }
         }
     }
@@ -420,10 +411,25 @@ enum Asked {
     Many(Box<[Box<[u8]>]>),
 }
 
+impl Asked {
+    /// Whether another server may have the answer that this one did not give.
+    fn is_lost(&self, error: &ReadError) -> bool {
+        let command = match self {
+            Asked::Current | Asked::Field(_) => ReadCommand::Hget,
+            Asked::Many(_) => ReadCommand::Hmget,
+        };
+        match error {
+            ReadError::Lost => true,
+            ReadError::Refused { kind, .. } => probe::concerns_server(*kind, command),
+            _ => false,
+        }
+    }
+}
+
 /// A read under way.
 ///
-/// A read lost with its connection is sent again on another, unless in [`ReadMode::Direct`]. The
-/// deadline is the caller's.
+/// A read lost with its connection, or sent to a server that refuses all reads, is sent again on
+/// another connection, unless in [`ReadMode::Direct`]. The deadline is the caller's.
 ///
 /// # Cancel safety
 /// Dropping it abandons the answer; the command keeps its place in the connection's queue.
@@ -444,7 +450,11 @@ impl Future for Read {
                 Ok(wait) => std::task::ready!(Pin::new(wait).poll(cx)),
             };
             let again = self.sends < MAX_SENDS && self.reads.mode == ReadMode::Batch;
-            if !(again && matches!(outcome, Err(ReadError::Lost))) {
+            if !(again
+                && outcome
+                    .as_ref()
+                    .is_err_and(|error| self.asked.is_lost(error)))
+            {
                 return Poll::Ready(outcome);
             }
             self.sends += 1;

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::found::ReadError;
 use super::number::is_json_number;
+use super::probe::ReadCommand;
 use redis_api_wire::conn::printable;
 use redis_api_wire::resp::Reply;
 
@@ -55,7 +56,7 @@ impl CurrentBody {
 /// One of the values is no JSON number, or the reply has another shape.
 pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
     let Reply::Array(values) = reply else {
-        return Err(ReadError::wrong_type("HMGET", reply));
+        return Err(ReadError::wrong_type(ReadCommand::Hmget, reply));
     };
     if values.len() != names.len() {
         return Err(ReadError::WrongReply(
@@ -76,7 +77,7 @@ pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
                 let field = Some(printable(name).into());
                 return Err(ReadError::NotANumber { field });
             }
-            other => return Err(ReadError::wrong_type("HMGET", other)),
+            other => return Err(ReadError::wrong_type(ReadCommand::Hmget, other)),
         }
         before = b',';
     }

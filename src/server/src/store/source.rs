@@ -2,8 +2,8 @@
 //! them may answer now.
 //!
 //! Invariants:
-//! - A link answers nothing before its server has said that it may ([`Rule`]), and nothing after it
-//!   has said that it may not.
+//! - A link answers nothing before its server has said that it may ([`Rule`]) and has answered a read
+//!   of the service's own form, and nothing after it has said that it may not or has refused one.
 //! - The age of the data is that of the link which answered: behind one address there can be several
 //!   servers. It is looked at once a second, so it is up to a second older than it says.
 
@@ -14,8 +14,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::found::ReadWaiter;
-use super::probe::{self, Replication, Rule, Section};
+use super::found::{ReadError, ReadWaiter};
+use super::key::HASH;
+use super::probe::{self, Question, ReadCommand, Replication, Rule};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Set};
 use redis_api_wire::conn::{Error, Greeting, Verdict, printable};
@@ -45,6 +46,8 @@ impl Place {
 struct LinkState {
     /// `loading` of the probe under way.
     loading: Cell<Option<bool>>,
+    /// The error that its last probing read was answered with.
+    refusal: RefCell<Option<ReadError>>,
     /// [`Replication::silent_before`] of the next probe that finds the link to the master down.
     silence: Cell<u32>,
     /// The age of its data in seconds, where readers are to be told of it.
@@ -61,27 +64,35 @@ pub struct Source {
     set: Set<ReadWaiter>,
     /// By the links' indexes.
     states: Box<[LinkState]>,
-    probes: Vec<(Section, Bytes)>,
-    /// Why no link may answer, as far as is known.
+    probes: Vec<(Question, Bytes)>,
+    /// Why no link is usable, as far as is known.
     trouble: RefCell<Option<String>>,
+    /// The error that reads get meanwhile, if it is the server that refuses them.
+    refusal: RefCell<Option<ReadError>>,
 }
 
 impl Source {
-    /// The server at `address`, by these links, which may answer by this rule.
+    /// The server at `address`, by these links, which may answer by this rule and if it answers a
+    /// read of the field `probed`.
     pub fn new(
         place: Place,
         address: String,
         rule: Rule,
         set: Set<ReadWaiter>,
+        probed: &[u8],
         metrics: Arc<metrics::Worker>,
     ) -> Self {
-        let info = |section, name: &[u8]| (section, resp::constant(&[b"INFO", name]));
+        let info = |question, name: &[u8]| (question, resp::constant(&[b"INFO", name]));
         let mut probes = vec![
-            info(Section::Persistence, b"persistence"),
-            info(Section::Replication, b"replication"),
+            info(Question::Persistence, b"persistence"),
+            (
+                Question::Read,
+                resp::constant(&[b"HGET", HASH.as_bytes(), probed]),
+            ),
+            info(Question::Replication, b"replication"),
         ];
         if place == Place::Replica {
-            probes.push(info(Section::Cpu, b"cpu"));
+            probes.push(info(Question::Cpu, b"cpu"));
         }
         let source = Source {
             place,
@@ -92,6 +103,7 @@ impl Source {
             set,
             probes,
             trouble: RefCell::new(None),
+            refusal: RefCell::new(None),
         };
         source.record_trouble("not connected yet");
         source
@@ -113,6 +125,11 @@ impl Source {
         self.trouble.borrow().clone()
     }
 
+    /// What a read is told while no link is usable.
+    pub fn refusal(&self) -> Option<ReadError> {
+        self.refusal.borrow().clone()
+    }
+
     /// How old what this link answers is, in seconds, if readers are to be told.
     pub fn shown_age(&self, link: &Link<ReadWaiter>) -> Option<u32> {
         self.state(link)?.shown_age.get()
@@ -131,9 +148,9 @@ impl Source {
 
     /// Asks one link how it is.
     pub fn probe_link(&self, link: &Link<ReadWaiter>, now: Instant) {
-        for (section, command) in &self.probes {
+        for (question, command) in &self.probes {
             // Not connected, or earlier questions are unanswered: then it tells nothing new.
-            let waiter = ReadWaiter::Probe(*section);
+            let waiter = ReadWaiter::Probe(*question);
             if link
                 .enqueue_reserved(waiter, now, |out| out.extend_from_slice(command))
                 .is_err()
@@ -143,64 +160,124 @@ impl Source {
         }
     }
 
-    /// Takes in the answer to a probe.
-    pub fn on_probe(&self, link: &Link<ReadWaiter>, section: Section, reply: Reply<'_>) -> Verdict {
+    /// Takes in the answer to a question.
+    pub fn on_probe(
+        &self,
+        link: &Link<ReadWaiter>,
+        question: Question,
+        reply: Reply<'_>,
+    ) -> Verdict {
+        let Some(state) = self.state(link) else {
+            return Verdict::Continue;
+        };
+        if question == Question::Read {
+            return self.on_read(state, reply);
+        }
         let info = match (reply.plain(), reply.as_text()) {
             (_, Some(info)) => info,
             (Reply::Error(text), _) => {
-                self.on_refused_probe(link, section, text);
+                self.on_refused_info(link, state, question, text);
                 return Verdict::Continue;
             }
             _ => return Verdict::Close(Error::Confused("INFO was answered with no text")),
         };
-        match (section, self.state(link)) {
-            (Section::Persistence, Some(seen)) => seen.loading.set(probe::is_loading(info)),
-            (Section::Replication, Some(seen)) => {
-                let mut state = Replication::parse(info);
-                if state.link_up {
-                    seen.silence.set(state.age().unwrap_or(0));
-                }
-                state.silent_before = seen.silence.get();
-                let trouble = self.rule.trouble(seen.loading.get(), &state);
-                seen.shown_age.set(state.shown_age());
-                self.judge(link, trouble.map(|trouble| trouble.to_string()));
-                self.record(&state);
-            }
-            (Section::Cpu, _) => {
+        match question {
+            Question::Persistence => state.loading.set(probe::is_loading(info)),
+            Question::Replication => self.on_replication(link, state, info),
+            Question::Cpu => {
                 if let Some(cpu) = probe::cpu(info) {
                     self.metrics.read.cpu_micros.set(cpu.as_micros() as u64);
                 }
             }
-            (_, None) => {}
+            Question::Read => {}
         }
         Verdict::Continue
     }
 
+    /// Whether it answers what the service asks. That the field is not there is an answer, and so is
+    /// a key of another type: that is the data's fault.
+    fn on_read(&self, state: &LinkState, reply: Reply<'_>) -> Verdict {
+        let refusal = match reply.plain() {
+            Reply::Bulk(_) | Reply::Null => None,
+            other => match ReadError::wrong_type(ReadCommand::Hget, other) {
+                ReadError::WrongReply(what) => return Verdict::Close(Error::Confused(what)),
+                refused => Some(refused),
+            },
+        };
+        let refusal = refusal.filter(|refusal| match refusal {
+            ReadError::Refused { kind, .. } => {
+                self.metrics.read.error(ErrorLabel::of(*kind));
+                *kind != ErrorKind::WrongType
+            }
+            _ => true,
+        });
+        let verdict = verdict(refusal.as_ref());
+        *state.refusal.borrow_mut() = refusal;
+        verdict
+    }
+
+    fn on_replication(&self, link: &Link<ReadWaiter>, state: &LinkState, info: &[u8]) {
+        let mut replication = Replication::parse(info);
+        if replication.link_up {
+            state.silence.set(replication.age().unwrap_or(0));
+        }
+        replication.silent_before = state.silence.get();
+        state.shown_age.set(replication.shown_age());
+        let trouble = self.rule.trouble(state.loading.get(), &replication);
+        let refusal = state.refusal.borrow().clone();
+        self.judge(link, trouble.map(|trouble| trouble.to_string()), refusal);
+        self.record(&replication);
+    }
+
     /// A server that doesn't say how it is can't be known to tell the truth. Its CPU time is a
     /// courtesy.
-    fn on_refused_probe(&self, link: &Link<ReadWaiter>, section: Section, text: &[u8]) {
-        let kind = ErrorKind::of(text);
-        self.metrics.read.error(ErrorLabel::of(kind));
-        if let (Section::Persistence, Some(seen)) = (section, self.state(link)) {
+    fn on_refused_info(
+        &self,
+        link: &Link<ReadWaiter>,
+        state: &LinkState,
+        question: Question,
+        text: &[u8],
+    ) {
+        self.metrics.read.error(ErrorLabel::of(ErrorKind::of(text)));
+        if question == Question::Persistence {
             // Else the answer to the question behind would be judged by what it said earlier.
-            seen.loading.set(None);
+            state.loading.set(None);
         }
-        if section != Section::Cpu {
-            let why = format!(
-                "refuses INFO, so that its state can't be known: {}",
-                printable(text)
-            );
-            self.judge(link, Some(why));
+        if question != Question::Cpu {
+            let why = format!("refuses INFO, so its state is unknown: {}", printable(text));
+            self.judge(link, Some(why), state.refusal.borrow().clone());
         }
     }
 
-    /// Admits the link, or not. Says so when it changes, and why not each time, as attempts to
-    /// connect do: the log sums that up, and shows another cause at once.
-    pub fn judge(&self, link: &Link<ReadWaiter>, trouble: Option<String>) {
+    /// A read was answered with an error; what that means for its connection.
+    pub fn on_refused_read(
+        &self,
+        link: &Link<ReadWaiter>,
+        command: ReadCommand,
+        refusal: &ReadError,
+    ) -> Verdict {
+        let ReadError::Refused { kind, .. } = refusal else {
+            return Verdict::Continue;
+        };
+        self.metrics.read.error(ErrorLabel::of(*kind));
+        if probe::concerns_server(*kind, command) && link.is_admitted() {
+            self.judge(link, None, Some(refusal.clone()));
+        }
+        verdict(Some(refusal))
+    }
+
+    /// Admits the link if there is neither a reason of ours against it, nor an error by which it
+    /// refuses reads. Says so when it changes, and why not each time, as attempts to connect do: the
+    /// log sums that up, and shows another cause at once.
+    fn judge(&self, link: &Link<ReadWaiter>, why: Option<String>, refusal: Option<ReadError>) {
         let was = link.is_admitted();
-        link.admit(trouble.is_none());
+        let why = why.or_else(|| match &refusal {
+            Some(ReadError::Refused { text, .. }) => Some(format!("refuses reads: {text}")),
+            _ => None,
+        });
+        link.admit(why.is_none());
         let (role, address) = (self.place.name(), &self.address);
-        match trouble {
+        match why {
             None if !was => tracing::info!(role, %address, "{role} {address}: usable"),
             Some(why) => {
                 let state = if was {
@@ -210,6 +287,7 @@ impl Source {
                 };
                 tracing::warn!(role, %address, error = why, "{role} {address}: {state}: {why}");
                 self.record_trouble(&why);
+                *self.refusal.borrow_mut() = refusal;
             }
             None => {}
         }
@@ -219,10 +297,11 @@ impl Source {
     /// A connection was made: it is yet to be asked how its server is.
     pub fn connected(&self, link: &Link<ReadWaiter>, greeting: Greeting) {
         // Perhaps another server than before.
-        if let Some(seen) = self.state(link) {
-            seen.loading.set(None);
-            seen.silence.set(0);
-            seen.shown_age.set(None);
+        if let Some(state) = self.state(link) {
+            state.loading.set(None);
+            state.refusal.take();
+            state.silence.set(0);
+            state.shown_age.set(None);
         }
         let (role, address) = (self.place.name(), &self.address);
         let protocol = greeting.protocol;
@@ -236,6 +315,7 @@ impl Source {
                 self.metrics.replica.forget();
             }
             self.record_trouble(why);
+            self.refusal.take();
         }
         self.record_usable();
     }
@@ -259,7 +339,8 @@ impl Source {
     fn record_usable(&self) {
         let usable = self.is_usable();
         if usable {
-            *self.trouble.borrow_mut() = None;
+            self.trouble.take();
+            self.refusal.take();
         }
         if self.place == Place::Replica {
             self.metrics.replica.usable.set(usable.into());
@@ -279,5 +360,20 @@ impl Source {
             self.metrics.set_read_trouble(Some(trouble.clone()));
         }
         *self.trouble.borrow_mut() = Some(trouble);
+    }
+}
+
+/// What an error reply means for its connection.
+fn verdict(refusal: Option<&ReadError>) -> Verdict {
+    match refusal {
+        // Only a new login can help.
+        Some(ReadError::Refused {
+            kind: kind @ ErrorKind::NoAuth,
+            text,
+        }) => Verdict::Finish(Error::Unfit {
+            kind: *kind,
+            text: text.to_string(),
+        }),
+        _ => Verdict::Continue,
     }
 }

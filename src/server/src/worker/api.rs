@@ -67,7 +67,7 @@ pub fn run_api(process: &Options, api: ApiOptions) -> Result<(), Error> {
 /// Connects the current worker to Redis and makes its service.
 fn start(options: &ApiOptions, service: &service::Options, context: &Context) -> Api {
     let (turn, metrics) = (&context.turn, &context.metrics);
-    let read = Side::Read;
+    let (read, probed) = (Side::Read, service.guard.probed_field());
     let (replica, write) = (
         Links::new(&options.read, read, "read", context),
         Links::new(&options.write, Side::Write, "write", context),
@@ -80,12 +80,19 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
         (links, share)
     });
     let fallback = second.as_ref().map(|(links, share)| {
-        Fallback::new(links.address(), links.set.clone(), *share, metrics.clone())
+        Fallback::new(
+            links.address(),
+            links.set.clone(),
+            probed,
+            *share,
+            metrics.clone(),
+        )
     });
     let reads = Reads::new(
         options.reads,
         replica.address(),
         replica.set.clone(),
+        probed,
         fallback,
         turn.clone(),
         metrics.clone(),

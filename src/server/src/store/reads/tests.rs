@@ -5,11 +5,21 @@ use std::task::Waker;
 use super::*;
 use crate::metrics::{RoleOf, Side};
 use crate::net::test::{self, Hand};
+use redis_api_wire::resp::ErrorKind;
 
-/// What a usable server says when asked how it is: persistence, replication, CPU.
-const WELL: &[u8] = b"$9\r\nloading:0\r\n$11\r\nrole:master\r\n$0\r\n\r\n";
-/// The same of one that loads.
-const LOADING: &[u8] = b"$9\r\nloading:1\r\n$11\r\nrole:master\r\n$0\r\n\r\n";
+/// What a usable server says when asked how it is: persistence, a read, replication, CPU.
+const WELL: &[u8] = b"$9\r\nloading:0\r\n$1\r\n1\r\n$11\r\nrole:master\r\n$0\r\n\r\n";
+/// The same of one that loads, but for the read.
+const LOADING: &[u8] = b"$9\r\nloading:1\r\n$-1\r\n$11\r\nrole:master\r\n$0\r\n\r\n";
+
+/// The questions to which those are the answers.
+const QUESTIONS: &str = "INFO persistence HGET currency current-value INFO replication INFO cpu";
+
+/// What a server says that is well but for this answer to the read.
+fn well_but(read: &str) -> Vec<u8> {
+    let (before, behind) = ("$9\r\nloading:0\r\n", "$11\r\nrole:master\r\n$0\r\n\r\n");
+    [before, read, behind].concat().into_bytes()
+}
 
 const HGET: &str = "HGET currency current-value";
 
@@ -34,6 +44,7 @@ impl Rig {
             options,
             "r:1".into(),
             set.clone(),
+            CURRENT.as_bytes(),
             None,
             Rc::default(),
             metrics,
@@ -69,7 +80,7 @@ impl Hand<ReadWaiter> {
     fn make_usable(&self) {
         self.connect();
         assert!(!self.link.is_admitted(), "not before it says how it is");
-        assert_eq!(self.flush(), "INFO persistence INFO replication INFO cpu");
+        assert_eq!(self.flush(), QUESTIONS);
         assert_eq!(self.receive(WELL), Ok(()));
         assert!(self.link.is_admitted());
     }
@@ -320,22 +331,137 @@ fn a_reply_that_is_no_value_is_told_apart_and_may_end_its_connection() {
 }
 
 #[test]
-fn a_server_that_says_so_itself_is_asked_no_more() {
-    for (error, usable) in [
-        (&b"-LOADING no\r\n"[..], false),
-        (b"-MASTERDOWN no\r\n", false),
-        (b"-BUSY no\r\n", true),
-    ] {
+fn a_server_that_refuses_all_reads_is_asked_no_more() {
+    let check = |error: &str, many: bool, usable: bool| {
         let rig = Rig::usable(ReadMode::Batch);
-        let mut read = rig.read();
+        let now = Instant::now();
+        let ask = || match many {
+            true => rig.reads.many([b"A"[..].into()].into(), now),
+            false => rig.reads.current(now),
+        };
+        let mut read = rig.begun(ask());
         rig.hand().flush();
-        assert_eq!(rig.hand().receive(error), Ok(()));
-        assert!(matches!(
-            poll(&mut read),
-            Some(Err(ReadError::Refused { .. }))
-        ));
-        let shown = error.escape_ascii();
-        assert_eq!(rig.hand().link.is_admitted(), usable, "{shown}");
+        let reply = format!("-{error}\r\n");
+        assert_eq!(rig.hand().receive(reply.as_bytes()), Ok(()));
+        let refused = Some(Err(ReadError::refused(error.as_bytes())));
+        assert_eq!(poll(&mut read), refused, "{error}");
+        assert_eq!(rig.hand().link.is_admitted(), usable, "{error}");
+        if !usable {
+            assert_eq!(poll(&mut ask()), refused, "at once, and the same");
+            let why = rig.reads.trouble().expect("a reason");
+            assert_eq!(why, format!("replica r:1: refuses reads: {error}"));
+        }
+    };
+    for many in [false, true] {
+        for error in [
+            "LOADING no",
+            "MASTERDOWN no",
+            "MOVED 1 h:1",
+            "CLUSTERDOWN no",
+        ] {
+            check(error, many, false);
+        }
+        check("BUSY no", many, true);
+        check("WRONGTYPE no", many, true);
+        check("ERR no", many, true);
+    }
+    // A user may be granted HGET and not HMGET.
+    check("NOPERM no", false, false);
+    check("NOPERM no", true, true);
+}
+
+#[test]
+fn a_server_is_usable_only_when_it_answers_a_read() {
+    let check = |answer: &str, refusal: Option<&str>| {
+        let rig = Rig::new(ReadMode::Batch, 1);
+        rig.hand().connect();
+        assert_eq!(rig.hand().flush(), QUESTIONS);
+        assert_eq!(rig.hand().receive(&well_but(answer)), Ok(()));
+        let usable = rig.hand().link.is_admitted();
+        assert_eq!(usable, refusal.is_none(), "{answer:?}");
+        if let Some(error) = refusal {
+            let refused = Some(Err(ReadError::refused(error.as_bytes())));
+            let mut read = rig.reads.current(Instant::now());
+            assert_eq!(poll(&mut read), refused, "{answer:?}");
+            rig.reads.probe();
+            assert_eq!(rig.hand().flush(), QUESTIONS);
+            assert_eq!(rig.hand().receive(WELL), Ok(()));
+            assert!(rig.hand().link.is_admitted());
+            rig.read();
+        }
+    };
+    check("$1\r\n5\r\n", None);
+    check("$3\r\nnan\r\n", None);
+    check("_\r\n", None);
+    check("$-1\r\n", None);
+    check("-WRONGTYPE no\r\n", None);
+    for error in [
+        "MASTERDOWN no",
+        "CLUSTERDOWN no",
+        "NOPERM no",
+        "BUSY no",
+        "ERR unknown",
+    ] {
+        check(&format!("-{error}\r\n"), Some(error));
+    }
+}
+
+/// What it says of itself by `INFO` does not bring it back.
+#[test]
+fn a_server_that_goes_on_refusing_does_not_flap() {
+    let rig = Rig::usable(ReadMode::Batch);
+    let mut read = rig.read();
+    rig.hand().flush();
+    let error = "MASTERDOWN no";
+    let reply = format!("-{error}\r\n");
+    assert_eq!(rig.hand().receive(reply.as_bytes()), Ok(()));
+    assert!(poll(&mut read).is_some());
+    for _ in 0..5 {
+        rig.reads.probe();
+        assert_eq!(rig.hand().flush(), QUESTIONS);
+        let answers = well_but(&reply);
+        for byte in answers.chunks(1) {
+            assert_eq!(rig.hand().receive(byte), Ok(()));
+            assert!(!rig.hand().link.is_admitted());
+        }
+    }
+}
+
+#[test]
+fn the_probing_read_keeps_the_rules_of_any_other() {
+    let check = |answer: &str, end: Error| {
+        let rig = Rig::usable(ReadMode::Batch);
+        rig.reads.probe();
+        rig.hand().flush();
+        assert_eq!(rig.hand().receive(&well_but(answer)), Err(end));
+    };
+    let (kind, text) = (ErrorKind::NoAuth, "NOAUTH no".to_owned());
+    check("-NOAUTH no\r\n", Error::Unfit { kind, text });
+    let confused = Error::Confused("HGET was answered with no text");
+    check(":1\r\n", confused);
+}
+
+/// A read goes on to a server that does answer, and an error behind the first is told as it is.
+#[test]
+fn a_read_refused_by_one_server_is_sent_to_another() {
+    let rig = Rig::new(ReadMode::Batch, 2);
+    rig.hands.iter().for_each(Hand::make_usable);
+    let (mut first, mut second) = (rig.read(), rig.read());
+    assert_eq!(rig.hands[0].flush(), HGET);
+    assert_eq!(rig.hands[0].receive(b"-MASTERDOWN no\r\n"), Ok(()));
+    assert_eq!((poll(&mut first), poll(&mut second)), (None, None));
+    assert_eq!(rig.hands[1].flush(), HGET);
+    assert_eq!(rig.hands[1].receive(b"$1\r\n1\r\n"), Ok(()));
+    assert_eq!((poll(&mut first), poll(&mut second)), (body(1), body(1)));
+
+    let rig = Rig::usable(ReadMode::Direct);
+    let mut reads = [rig.read(), rig.read()];
+    rig.hand().flush();
+    let replies = b"-MASTERDOWN no\r\n-MASTERDOWN no\r\n";
+    assert_eq!(rig.hand().receive(replies), Ok(()));
+    for read in &mut reads {
+        let refused = ReadError::refused(b"MASTERDOWN no");
+        assert_eq!(poll(read), Some(Err(refused)));
     }
 }
 
@@ -363,7 +489,7 @@ fn cut_off(seconds: u32) -> String {
         "role:slave\r\nmaster_link_status:down\r\nmaster_link_down_since_seconds:{seconds}\r\n"
     );
     let length = replication.len();
-    format!("$9\r\nloading:0\r\n${length}\r\n{replication}\r\n$0\r\n\r\n")
+    format!("$9\r\nloading:0\r\n$-1\r\n${length}\r\n{replication}\r\n$0\r\n\r\n")
 }
 
 #[test]
