@@ -1,4 +1,4 @@
-//! Which replicas may answer, what is said of those that may not, and the rights they ask for.
+//! Which replicas are usable, what is said of those that are not, and the rights they ask for.
 
 use std::net::TcpStream;
 use std::thread;

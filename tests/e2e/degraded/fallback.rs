@@ -1,4 +1,4 @@
-//! Reads that go to the master while no replica may answer.
+//! Reads that go to the master while no replica is usable.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -190,7 +190,7 @@ fn a_master_that_is_loading_is_not_read() {
         "INFO" if command[1] == "persistence" => Act::Send(bulk("loading:1\r\n")),
         _ => Act::Behave,
     });
-    let words = "nor may the master";
+    let words = "the fallback is not usable either: master";
     eventually(PATIENCE, "it is not read", || {
         let response = api.get("/f01");
         (response.status == 503 && response.text().contains(words))

@@ -12,13 +12,13 @@ use redis_api_wire::resp::{ErrorKind, Reply};
 /// Why a read has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// No link may answer now.
+    /// No link is usable.
     Unavailable,
     /// The connection ended before the reply.
     Lost,
     /// A window or a batch is full: load is shed.
     Shed,
-    /// No replica may answer, and as many reads as allowed wait for the master: load is shed.
+    /// No replica is usable, and as many reads as allowed wait for the master: load is shed.
     FallbackFull,
     /// Redis answered with an error.
     Refused { kind: ErrorKind, text: Rc<str> },

@@ -2,7 +2,7 @@
 //! master.
 //!
 //! Invariants:
-//! - Everything that reads goes through [`Reads`]' one question, *which link may answer now*.
+//! - Everything that reads goes through [`Reads`]' one question, *which link is usable*.
 //! - A read is answered by a command that was sent after the read had arrived; it may share a
 //!   command that is not yet sent, never one that is.
 //! - A write is handed to a connection at most once unless it was certainly not carried out.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use redis_api_wire::resp::ErrorKind;
 
-/// Which servers may answer reads.
+/// Which servers are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadRole {
     /// A replica that was in sync once, or a master.
@@ -146,7 +146,7 @@ pub fn cpu(info: &[u8]) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok()
 }
 
-/// Who may answer reads.
+/// Which servers are usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub role: ReadRole,

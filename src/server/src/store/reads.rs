@@ -73,7 +73,7 @@ pub struct Reads {
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
     replica: Source,
-    /// Asked while no link of `replica` may answer.
+    /// Asked while no link of `replica` is usable.
     fallback: Option<Fallback>,
     hget_current: Bytes,
     /// This turn's command for `/`.
@@ -133,7 +133,7 @@ impl Reads {
         let fallback = self.fallback.as_ref();
         Some(
             match fallback.and_then(|master| master.source().trouble()) {
-                Some(master) => format!("{replica}; nor may the master: {master}"),
+                Some(master) => format!("{replica}; the fallback is not usable either: {master}"),
                 None => replica,
             },
         )
@@ -234,7 +234,7 @@ impl Reads {
         })
     }
 
-    /// Sends one command to whoever may answer it now.
+    /// Sends one command to a server that is usable.
     fn enqueue(
         &self,
         waiter: ReadWaiter,
@@ -250,8 +250,8 @@ impl Reads {
         Ok(link)
     }
 
-    /// Which link may answer now, and whether it is the second choice: the one place that decides
-    /// it.
+    /// The link that a read is sent to, and whether it is the second choice: the one place that
+    /// decides it.
     fn source(&self) -> Result<(&Rc<Link<ReadWaiter>>, Option<&Fallback>), ReadError> {
         if let Some(link) = self.replica.pick() {
             return Ok((link, None));

@@ -1,5 +1,5 @@
 //! A server that reads may be sent to: its links, what each was last heard to be, and which of
-//! them may answer now.
+//! them are usable.
 //!
 //! Invariants:
 //! - A link answers nothing before its server has said that it may ([`Rule`]) and has answered a read
@@ -72,7 +72,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The server at `address`, by these links, which may answer by this rule and if it answers a
+    /// The server at `address`, by these links, which is usable by this rule and if it answers a
     /// read of the field `probed`.
     pub fn new(
         place: Place,
@@ -114,13 +114,13 @@ impl Source {
         self.set.pick()
     }
 
-    /// Whether any link may answer now: unlike [`pick`](Self::pick), it may be asked while a reply is
+    /// Whether any link is usable: unlike [`pick`](Self::pick), it may be asked while a reply is
     /// handed out.
     pub fn is_usable(&self) -> bool {
         self.set.is_usable()
     }
 
-    /// Why no link may answer, in words; `None` while one may.
+    /// Why no link is usable, in words; `None` while one is.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
     }
