@@ -29,8 +29,8 @@ fn wait_unusable(api: &Api, timeout: Duration, reason: &str) {
     assert_eq!(api.get("/").header("retry-after"), Some("1"));
 }
 
-/// Waits until `/readyz` and the metrics say 503 for this reason, and every read has this status and
-/// these words.
+/// Waits until `/readyz` and the metrics say 503 for this reason, and every read has this status
+/// and these words.
 #[track_caller]
 fn wait_refused(api: &Api, timeout: Duration, reason: &str, status: u16, words: &str) {
     let check = |response: Response, status: u16, words: &str| {

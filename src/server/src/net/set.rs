@@ -29,7 +29,8 @@ impl<W: 'static> Set<W> {
         }
     }
 
-    /// Starts the driver tasks on the current worker's runtime. `driver` gives each link its driver.
+    /// Starts the driver tasks on the current worker's runtime. `driver` gives each link its
+    /// driver.
     pub fn drive(&self, owner: &Rc<dyn Owner<W>>, mut driver: impl FnMut() -> Driver) {
         for link in &*self.links {
             let (link, owner) = (link.clone(), owner.clone());
@@ -37,8 +38,8 @@ impl<W: 'static> Set<W> {
         }
     }
 
-    /// Starts the first link over a stream that is there already. Nothing is dialled, at the start or
-    /// later: it is for benches, which put bytes in memory where the socket would be.
+    /// Starts the first link over a stream that is there already. Nothing is dialled, at the start
+    /// or later: it is for benches, which put bytes in memory where the socket would be.
     #[doc(hidden)]
     pub fn drive_over(&self, stream: Stream, owner: &Rc<dyn Owner<W>>, driver: Driver) {
         if let Some(link) = self.links.first() {

@@ -5,8 +5,8 @@
 //! <https://redis.io/docs/latest/commands/wait/>
 //!
 //! Invariants:
-//! - No write is put behind a `WAIT`: its connection takes none until the answer is there. Those that
-//!   have come meanwhile are not sent, and go together then.
+//! - No write is put behind a `WAIT`: its connection takes none until the answer is there. Those
+//!   that have come meanwhile are not sent, and go together then.
 //! - So every write on a connection is before the `WAIT` that is under way there, and may share its
 //!   answer.
 //! - A `WAIT` never goes to another connection than its write: there it would count something else.

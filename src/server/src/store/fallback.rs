@@ -6,8 +6,8 @@
 //!   take the master down with them. What exceeds the limit is shed.
 //! - It is asked only while no replica is usable; the replica's return ends that at once.
 //!
-//! It is judged like a server at the read address, by itself and by the loosest rule: a failover may
-//! have left a replica there that was never in sync.
+//! It is judged like a server at the read address, by itself and by the loosest rule: a failover
+//! may have left a replica there that was never in sync.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -28,8 +28,8 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// The master at `address`, by these links; `probed` is the field it is judged by. At most `max_in_flight` read commands await its
-    /// reply at the same moment.
+    /// The master at `address`, by these links; `probed` is the field it is judged by. At most
+    /// `max_in_flight` read commands await its reply at the same moment.
     pub fn new(
         address: String,
         set: Set<ReadWaiter>,

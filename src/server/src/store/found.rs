@@ -21,9 +21,17 @@ pub enum ReadError {
     /// No replica is usable, and as many reads as allowed wait for the master: load is shed.
     FallbackFull,
     /// Redis answered with an error.
-    Refused { kind: ErrorKind, text: Rc<str> },
-    /// What is stored is no JSON number; where, if several fields were asked for.
-    NotANumber { field: Option<Rc<str>> },
+    Refused {
+        /// By its first word.
+        kind: ErrorKind,
+        /// In the server's words.
+        text: Rc<str>,
+    },
+    /// What is stored is not a JSON number.
+    NotANumber {
+        /// Where, if several fields were asked for.
+        field: Option<Rc<str>>,
+    },
     /// A reply of a type that the command doesn't have.
     WrongReply(&'static str),
 }

@@ -68,8 +68,8 @@ impl Master {
         self.trouble.borrow().clone()
     }
 
-    /// Asks for the CPU time the master has used: a courtesy. Whoever may not know is not asked again
-    /// before the next login.
+    /// Asks for the CPU time the master has used: a courtesy. Whoever may not know is not asked
+    /// again before the next login.
     pub fn ask_cpu(&self) {
         if self.cpu_refused.get() {
             return;
@@ -99,8 +99,8 @@ impl Master {
         }
     }
 
-    /// How many connections there may be. Each that answers `READONLY` ends by it, so that whoever is
-    /// refused so many times has met all that were made before the failover.
+    /// How many connections there may be. Each that answers `READONLY` ends by it, so that whoever
+    /// is refused so many times has met all that were made before the failover.
     pub fn links(&self) -> usize {
         self.set.links().len()
     }

@@ -36,9 +36,9 @@ pub enum Question {
     Cpu,
 }
 
-/// Whether this error reply to a read says that the server can answer no read of the hash: then none
-/// is sent there until its answer to [`Question::Read`] is good again. `NOPERM` concerns the hash
-/// only if it came for `HGET`: a user may be granted that, and not `HMGET`.
+/// Whether this error reply to a read says that the server can answer no read of the hash: then
+/// none is sent there until its answer to [`Question::Read`] is good again. `NOPERM` concerns the
+/// hash only if it came for `HGET`: a user may be granted that, and not `HMGET`.
 pub fn concerns_server(kind: ErrorKind, command: ReadCommand) -> bool {
     match kind {
         ErrorKind::Loading | ErrorKind::MasterDown | ErrorKind::Moved => true,
@@ -64,9 +64,11 @@ pub struct Replication {
     /// It follows another server. That has many names: `slave`, in KeyDB `active-replica` too, in
     /// Dragonfly `replica`.
     pub is_replica: bool,
+    /// Its link to the master is up.
     pub link_up: bool,
     /// -1: never in sync since the process started. Absent while the link is up.
     pub link_down_seconds: Option<i64>,
+    /// Since something last came from the master; absent while the link is down.
     pub last_io_seconds: Option<i64>,
     /// Bytes received from the master and not yet applied; servers before 7.0 don't say.
     pub lag_bytes: Option<i64>,
@@ -76,6 +78,7 @@ pub struct Replication {
 }
 
 impl Replication {
+    /// Reads the text of `INFO replication`. What it does not say stays unknown.
     pub fn parse(info: &[u8]) -> Self {
         let number = |name| number(info, name);
         let role = value(info, "role");
@@ -105,10 +108,10 @@ const USUAL_AGE: u32 = 10;
 
 impl Replication {
     /// How old the replica's data may be, in whole seconds: since when it has last heard of its
-    /// master. `link_up` alone would not do: the link to a master that hangs, or is cut off, stays up
-    /// for `repl-timeout` (60 s by default). When it goes down at last, its time of being down begins
-    /// at 0: what went before is added, or the data would seem young again. `None`: a master's data
-    /// has no age, or the server does not say.
+    /// master. `link_up` alone would not do: the link to a master that hangs, or is cut off, stays
+    /// up for `repl-timeout` (60 s by default). When it goes down at last, its time of being down
+    /// begins at 0: what went before is added, or the data would seem young again. `None`: a
+    /// master's data has no age, or the server does not say.
     pub fn age(&self) -> Option<u32> {
         if !self.is_replica {
             return None;
@@ -149,6 +152,7 @@ pub fn cpu(info: &[u8]) -> Option<Duration> {
 /// Which servers are usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// By their role.
     pub role: ReadRole,
     /// Data older than this is not answered; `None`: whatever its age.
     pub max_stale: Option<Duration>,

@@ -48,7 +48,9 @@ pub enum ReadMode {
 /// How to read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOptions {
+    /// How reads become commands.
     pub mode: ReadMode,
+    /// Which servers are read from.
     pub role: ReadRole,
     /// A replica whose data is older than this may not answer; `None`: whatever its age.
     pub max_stale: Option<Duration>,
@@ -199,8 +201,9 @@ impl Reads {
         Ok(wait)
     }
 
-    /// Drops the commands that were sent and so can't be joined any more: not each time, which would
-    /// cost a look at all of a turn's fields for each of them, but when they may be half the map.
+    /// Drops the commands that were sent and so can't be joined any more: not each time, which
+    /// would cost a look at all of a turn's fields for each of them, but when they may be half the
+    /// map.
     fn forget_sent(&self, fields: &mut HashMap<Box<[u8]>, Joinable>) {
         if fields.len() >= self.sweep_at.get() {
             fields.retain(|_, open| open.joinable());

@@ -2,10 +2,11 @@
 //! them are usable.
 //!
 //! Invariants:
-//! - A link answers nothing before its server has said that it may ([`Rule`]) and has answered a read
-//!   of the service's own form, and nothing after it has said that it may not or has refused one.
-//! - The age of the data is that of the link which answered: behind one address there can be several
-//!   servers. It is looked at once a second, so it is up to a second older than it says.
+//! - A link answers nothing before its server has said that it may ([`Rule`]) and has answered a
+//!   read of the service's own form, and nothing after it has said that it may not or has refused
+//!   one.
+//! - The age of the data is that of the link which answered: behind one address there can be
+//!   several servers. It is looked at once a second, so it is up to a second older than it says.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -194,8 +195,8 @@ impl Source {
         Verdict::Continue
     }
 
-    /// Whether it answers what the service asks. That the field is not there is an answer, and so is
-    /// a key of another type: that is the data's fault.
+    /// Whether it answers what the service asks. That the field is not there is an answer, and so
+    /// is a key of another type: that is the data's fault.
     fn on_read(&self, state: &LinkState, reply: Reply<'_>) -> Verdict {
         let refusal = match reply.plain() {
             Reply::Bulk(_) | Reply::Null => None,
@@ -267,8 +268,8 @@ impl Source {
     }
 
     /// Admits the link if there is neither a reason of ours against it, nor an error by which it
-    /// refuses reads. Says so when it changes, and why not each time, as attempts to connect do: the
-    /// log sums that up, and shows another cause at once.
+    /// refuses reads. Says so when it changes, and why not each time, as attempts to connect do:
+    /// the log sums that up, and shows another cause at once.
     fn judge(&self, link: &Link<ReadWaiter>, why: Option<String>, refusal: Option<ReadError>) {
         let was = link.is_admitted();
         let why = why.or_else(|| match &refusal {
