@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use redis_api_server::check;
 use redis_api_server::metrics::LOG_DROPPED;
 use redis_api_server::store::ReadMode;
 use redis_api_server::worker::{self, ApiOptions};
+use redis_api_server::{check, sync_auth};
 
 use crate::config::{Command, Environment, Invocation, Serve, Stream};
 
@@ -53,6 +53,12 @@ fn main() -> ExitCode {
         Command::Serve(options) => finish(serve(*options, &warnings)),
         Command::HelloWorld(options) => finish(worker::run(&options, worker::hello)),
         Command::Check(options, format) => look(*options, warnings, format, &log),
+        Command::SyncAuth(options) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            finish(sync_auth::run(*options))
+        }
         #[cfg(feature = "rig")]
         Command::Rig(command) => load::run(*command, log_options, &log),
     }

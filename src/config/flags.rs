@@ -109,6 +109,12 @@ pub(super) const REDIS: Group = Group {
     flags: redis_flags!(both, "redis", Some("localhost:6379")),
 };
 
+/// The server that `sync-auth` keeps equal.
+pub(super) const SYNC_REDIS: Group = Group {
+    heading: "Redis: the server",
+    flags: redis_flags!(both, "redis", Some("localhost:6379")),
+};
+
 pub(super) const READ_REDIS: Group = Group {
     heading: "Redis: read side",
     flags: redis_flags!(role, "read-redis", None),
@@ -454,4 +460,67 @@ pub(super) const CHECK: Group = Group {
         "text: a line each; json: one array of role, name, status, found and cure",
         "Only a FAIL gives exit status 1; a WARN doesn't.",
     )],
+};
+
+pub(super) const SYNC_AUTH: Group = Group {
+    heading: "Kept equal",
+    flags: &[
+        flag(
+            "masterauth-file",
+            "FILE",
+            None,
+            "File with the password that a replica logs in to its master with",
+            "Set by CONFIG SET masterauth, so that a link that is lost comes back with it. Loses one \
+             trailing newline. All files here are read each second; one that is missing, empty or \
+             broken leaves the server with what it has, with one warning.",
+        ),
+        flag(
+            "masteruser",
+            "NAME",
+            None,
+            "User that a replica logs in to its master as",
+            "Set together with the password. Without it: as the server was started.",
+        ),
+        flag(
+            "tls-ca-file",
+            "FILE",
+            None,
+            "The server's tls-ca-cert-file",
+            "An absolute path, by which the server finds the file too. When the content of one of \
+             the three changes, CONFIG SET has the server read all of them anew. Connections that \
+             stand go on.",
+        ),
+        flag(
+            "tls-cert-file",
+            "FILE",
+            None,
+            "The server's tls-cert-file",
+            "Only together with its key.",
+        ),
+        flag(
+            "tls-key-file",
+            "FILE",
+            None,
+            "The server's tls-key-file",
+            "Only together with its certificate.",
+        ),
+        flag(
+            "acl-file",
+            "FILE",
+            None,
+            "The server's aclfile: its users, a line each",
+            "Each is set by ACL SETUSER, after a reset; users of the server that are not in the \
+             file are deleted, but for `default` and the one of --redis-user. ACL LOAD would end \
+             the connections of users that change.",
+        ),
+        flag(
+            "master-addr",
+            "ADDRESS",
+            None,
+            "host:port of a replica's master: REPLICAOF follows the name's address",
+            "Looked up every 5 s. A link that is down follows at once; one that is up when the name \
+             has been without its address for 30 s. One that stays down for 15 s tries the name's \
+             next address. A replica that was given the name itself is left alone.",
+        ),
+    ],
 };

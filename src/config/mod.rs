@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 
 use redis_api_server::check::Format;
-use redis_api_server::worker;
+use redis_api_server::{sync_auth as keeping, worker};
 
 use self::subcommands::SUBCOMMANDS;
 use self::values::Values;
@@ -30,6 +30,7 @@ mod redis;
 pub mod rig;
 mod serve;
 mod subcommands;
+mod sync_auth;
 mod values;
 
 pub use environment::Environment;
@@ -54,6 +55,8 @@ pub enum Command {
     HelloWorld(Box<worker::Options>),
     /// Looks at what `serve` would meet with these options.
     Check(Box<Serve>, Format),
+    /// Tells a running Redis server what mounted files say.
+    SyncAuth(Box<keeping::Options>),
     /// A part of the load rig, or all of it.
     #[cfg(feature = "rig")]
     Rig(Box<rig::Command>),
@@ -111,6 +114,9 @@ fn command(name: &str, values: &mut Values<'_>) -> Option<Command> {
         }
         "check" => {
             serve::check(values).map(|(serve, format)| Command::Check(Box::new(serve), format))
+        }
+        "sync-auth" => {
+            sync_auth::options(values).map(|options| Command::SyncAuth(Box::new(options)))
         }
         #[cfg(feature = "rig")]
         name => rig::command(name, values).map(|command| Command::Rig(Box::new(command))),

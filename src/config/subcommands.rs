@@ -3,7 +3,7 @@
 use super::flag::{Group, Subcommand};
 use super::flags::{
     ACCESS, CHECK, CLIENTS, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS, READS, REDIS,
-    WRITE_REDIS, WRITES,
+    SYNC_AUTH, SYNC_REDIS, WRITE_REDIS, WRITES,
 };
 #[cfg(feature = "rig")]
 use super::rig;
@@ -38,6 +38,11 @@ pub(super) const SUBCOMMANDS: &[Subcommand] = &[
         about: "Connects as `serve` would with the same flags, and says what is wrong and its cure",
         groups: &[&[&CHECK], SERVE],
     },
+    Subcommand {
+        name: "sync-auth",
+        about: "Tells the Redis server beside it when mounted passwords or certificates change",
+        groups: &[&[&SYNC_AUTH, &SYNC_REDIS, &LOG]],
+    },
     #[cfg(feature = "rig")]
     rig::LOCAL,
     #[cfg(feature = "rig")]
@@ -61,6 +66,7 @@ mod tests {
             ("API_URL", "http://localhost:8080/"),
             ("TARGET_URL", "http://localhost:8080/"),
             ("VEGETA_SERVERS", "localhost:8081"),
+            ("REDIS_API_MASTERAUTH_FILE", "password"),
         ];
         for subcommand in SUBCOMMANDS {
             let parsed = run(&[subcommand.name], &environment);

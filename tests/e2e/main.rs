@@ -36,6 +36,7 @@ mod replica;
 mod rig;
 mod rotation;
 mod support;
+mod sync_auth;
 mod tls;
 #[cfg(feature = "rig")]
 mod updater;

@@ -74,6 +74,10 @@ const LAYERS: &[(&str, Uses)] = &[
             "server::worker",
         ]),
     ),
+    (
+        "server::sync_auth",
+        Uses::Only(&["server::net", "server::metrics", "server::worker"]),
+    ),
     ("rig", Uses::All),
     ("rig::environment", Uses::Only(&[])),
     ("rig::guarded", Uses::Only(&["rig::environment"])),
@@ -100,9 +104,11 @@ const CLOCK: (&[&str], &[&str]) = (
     &[
         "server::turn",
         "server::net::dial",
+        "server::net::session",
         "server::worker",
         "server::http::service",
         "server::check",
+        "server::sync_auth",
         "rig",
         "command",
     ],

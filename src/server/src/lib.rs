@@ -22,6 +22,7 @@
 //! | | | `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain, admin port | `http` and below |
 //! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
+//! | [`sync_auth`] | tells a running Redis server what mounted files say | `worker`, `net`, `metrics` |
 //!
 //! All of them may use the crate `redis-api-wire`, which does no I/O.
 //!
@@ -42,6 +43,7 @@ pub mod http;
 pub mod metrics;
 pub mod net;
 pub mod store;
+pub mod sync_auth;
 pub mod token_file;
 pub mod turn;
 pub mod worker;

@@ -33,6 +33,8 @@ pub struct Builder {
     admin: bool,
     /// Where stderr goes, if not to [`Api::log`].
     stderr: Option<Stdio>,
+    /// It listens at all.
+    listens: bool,
     /// For password files.
     folder: TempDir,
 }
@@ -86,6 +88,12 @@ impl Builder {
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
         self.stderr = Some(stderr.into());
         self
+    }
+
+    /// For a subcommand that listens nowhere.
+    pub fn without_listen(mut self) -> Builder {
+        self.listens = false;
+        self.without_admin()
     }
 
     /// Reads from this server.
@@ -151,7 +159,9 @@ impl Builder {
             }
         }
         command.arg(&self.subcommand);
-        command.arg("--listen").arg(addr.to_string());
+        if self.listens {
+            command.arg("--listen").arg(addr.to_string());
+        }
         if self.admin {
             command.arg("--admin-listen").arg(admin.to_string());
         }
@@ -206,6 +216,7 @@ impl Api {
             descriptors: None,
             admin: true,
             stderr: None,
+            listens: true,
             folder,
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::certificate::Certificate;
 use super::report::Verdict;
-use super::session::{OpenError, Secured};
 use crate::net::endpoint::{Endpoint, Password, TlsOptions};
+use crate::net::session::{OpenError, Secured};
 use crate::net::{DialError, explain_login, suggests_tls, unreachable};
 use redis_api_wire::conn::{Error, Greeting, Hello};
 use redis_api_wire::resp::ErrorKind;

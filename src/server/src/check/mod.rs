@@ -18,7 +18,6 @@ mod process;
 mod report;
 mod rights;
 mod server;
-mod session;
 mod side;
 
 use std::io;

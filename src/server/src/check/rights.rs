@@ -5,7 +5,7 @@
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
 
 use super::report::{Role, Verdict};
-use super::session::Value;
+use crate::net::session::Value;
 use redis_api_wire::resp::ErrorKind;
 
 /// A command that `serve` sends.

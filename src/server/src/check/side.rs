@@ -1,6 +1,7 @@
 //! One role, from its address to the server's settings: the order of questions. The judgements are
 //! in the modules beside it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout_at};
@@ -10,11 +11,15 @@ use super::info::Info;
 use super::report::{Report, Role, Verdict};
 use super::rights::{self, Command, Right, Uses};
 use super::server;
-use super::session::{Session, Value};
+use crate::metrics::{self, RoleOf};
 use crate::net::endpoint::{Address, SetOptions};
-use crate::net::{Resolver, dial};
+use crate::net::session::{OpenError, Session, Value};
+use crate::net::{Credentials, Resolver, dial};
 use crate::store::ReadRole;
 use redis_api_wire::conn::Error;
+
+/// The name shown by `CLIENT LIST` while the check runs.
+const CLIENT_NAME: &str = "redis-api-check";
 
 /// A name may have hundreds of addresses; so many are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -48,8 +53,7 @@ impl Side<'_> {
         {
             return None;
         }
-        let opened = Session::open(self.set, self.resolver, self.connect_deadline()).await;
-        let session = match opened {
+        let session = match self.open().await {
             Ok(session) => session,
             Err(error) => {
                 let (name, verdict) = connect::failure(&error, &self.set.endpoint);
@@ -70,6 +74,14 @@ impl Side<'_> {
                 None
             }
         }
+    }
+
+    async fn open(&self) -> Result<Session, OpenError> {
+        // Nothing is counted here, but credentials count.
+        let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
+        let credentials = Credentials::new("check", uncounted);
+        let deadline = self.connect_deadline();
+        Session::open(self.set, &credentials, CLIENT_NAME, self.resolver, deadline).await
     }
 
     fn connect_deadline(&self) -> Instant {

@@ -17,6 +17,7 @@ mod files;
 mod link;
 pub mod listen;
 mod resolve;
+pub(crate) mod session;
 mod set;
 #[cfg(test)]
 pub(crate) mod test;

@@ -1,7 +1,6 @@
-//! One connection, asked one command at a time: the login, TLS and state machine of `serve`, without
-//! its driver.
+//! One connection, asked one command at a time: the login, TLS and state machine of `serve`,
+//! without its driver.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ClientConnection;
@@ -9,20 +8,19 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::metrics::{self, RoleOf};
-use crate::net::DialError;
-use crate::net::dial::{self, Stream};
-use crate::net::endpoint::{Flaw, SetOptions};
-use crate::net::{Credentials, LIMITS, Resolver, failed_login};
+use super::credentials::Credentials;
+use super::dial::{self, Stream};
+use super::dial_error::{DialError, explain_login, failed_login};
+use super::driver::LIMITS;
+use super::endpoint::{Endpoint, Flaw, SetOptions};
+use super::explanation::Explanation;
+use super::resolve::Resolver;
 use redis_api_wire::conn::{self, Conn, Error, Event, Greeting, Verdict};
 use redis_api_wire::resp::{self, ErrorKind, Reply};
 
-/// The name shown by `CLIENT LIST` while the check runs.
-const CLIENT_NAME: &str = "redis-api-check";
-
 /// A reply that outlives its buffer.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Error {
@@ -79,7 +77,7 @@ impl Value {
 
 /// What the TLS handshake came to.
 #[derive(Clone, Debug)]
-pub(super) struct Secured {
+pub(crate) struct Secured {
     /// As rustls names it: `TLSv1_3`.
     pub version: String,
     /// As the server sent them, its own first.
@@ -99,7 +97,7 @@ impl Secured {
 
 /// Why there is no session.
 #[derive(Debug)]
-pub(super) enum OpenError {
+pub(crate) enum OpenError {
     Dial(DialError),
     /// The connection ended before login was done.
     Login {
@@ -111,8 +109,18 @@ pub(super) enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What happened at this server, and what to do about it.
+    pub fn explain(&self, endpoint: &Endpoint) -> Explanation {
+        match self {
+            OpenError::Dial(error) => error.explain(endpoint),
+            OpenError::Login { error, flaw, .. } => explain_login(endpoint, *flaw, error),
+        }
+    }
+}
+
 /// A connection that is logged in.
-pub(super) struct Session {
+pub(crate) struct Session {
     stream: Stream,
     conn: Conn<()>,
     /// What the server said to `HELLO`.
@@ -125,20 +133,22 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects and logs in by `deadline`, as `serve` does: once more without `HELLO` where the
-    /// server closes the connection at it.
+    /// server closes the connection at it. `CLIENT LIST` shows `client_name`.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(
         set: &SetOptions,
+        credentials: &Credentials,
+        client_name: &str,
         resolver: &Resolver,
         deadline: Instant,
     ) -> Result<Session, OpenError> {
-        match Session::attempt(set, resolver, deadline, false).await {
+        match Session::attempt(set, credentials, client_name, resolver, deadline, false).await {
             Err(OpenError::Login {
                 closed_at_hello: true,
                 ..
-            }) => Session::attempt(set, resolver, deadline, true).await,
+            }) => Session::attempt(set, credentials, client_name, resolver, deadline, true).await,
             Err(OpenError::Dial(error)) => Err(OpenError::Dial(
                 dial::look_closer(error, &set.endpoint, resolver, deadline).await,
             )),
@@ -148,19 +158,18 @@ impl Session {
 
     async fn attempt(
         set: &SetOptions,
+        credentials: &Credentials,
+        client_name: &str,
         resolver: &Resolver,
         deadline: Instant,
         skip_hello: bool,
     ) -> Result<Session, OpenError> {
         let started = Instant::now();
-        // Nothing is counted here, but credentials count.
-        let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
-        let credentials = Credentials::new("check", uncounted);
         let material = credentials
             .read(&set.endpoint, resolver, deadline, SystemTime::now())
             .await
             .map_err(OpenError::Dial)?;
-        let mut login = dial::login(&set.endpoint, material.password.as_ref(), CLIENT_NAME);
+        let mut login = dial::login(&set.endpoint, material.password.as_ref(), client_name);
         login.skip_hello = skip_hello;
         let mut secured = None;
         let stream = dial::dial_showing(&set.endpoint, &material, resolver, deadline, &mut |tls| {
