@@ -37,7 +37,7 @@ fn all_wrong_values_are_named_at_once() {
         "--read-redis-addr: \"nowhere\" has no port; expected host:port",
         "--write-redis-cert-file: has no key; give --write-redis-key-file too",
         "--connect-timeout: \"0s\" is wrong; expected a duration above zero",
-        "--fields: \"EUR,a/b,EUR\" is wrong; expected names",
+        "--fields: \"EUR,a/b,EUR\" is wrong; expected a comma-separated list of names",
         "--max-fields: \"-1\" is wrong; expected a whole number from 0",
         "--cors-origin: \"https://a/,https://b,https://b\" is wrong; expected *, none",
         "REDIS_API_DRAIN_DELAY (environment): \"5\" is wrong; expected a duration",
