@@ -2,9 +2,10 @@
 //! clients (listen).
 //!
 //! Invariants: one task per connection drives both directions; all commands of one turn leave in
-//! one write; nothing here is shared between workers but the pool for names and files; time comes from the
-//! runtime and randomness from the caller, so that a test that pauses tokio's clock and gives the
-//! seed sees the same waits each time. What a command or a reply means is `store`'s business.
+//! one write; nothing here is shared between workers but the pool for names and files; time comes
+//! from the runtime and randomness from the caller, so that a test that pauses tokio's clock and
+//! gives the seed sees the same waits each time. What a command or a reply means is `store`'s
+//! business.
 
 mod connection;
 pub mod credentials;
