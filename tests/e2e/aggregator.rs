@@ -289,12 +289,17 @@ fn who_is_late_or_dead_is_left_out_and_shown() {
     let dead_or_late = shown.iter().filter(|bot| bot["state"] != "alive");
     let expected: Vec<&Value> = dead_or_late.map(|bot| &bot["address"]).collect();
     assert_eq!(addresses, expected);
+    let mut told = 0;
     for bot in shown.iter().filter(|bot| bot["trouble"].is_string()) {
         let trouble = bot["trouble"].as_str().expect("a text");
         let named = format!("{}: {trouble}", bot["address"].as_str().expect("a text"));
         let lines = api.log().into_iter().filter(|line| line.contains(&named));
-        assert_eq!(lines.count(), 1, "{named}: once, not each second");
+        let times = lines.count();
+        assert!(times <= 1, "{named}: once, not each second");
+        told += times;
     }
+    // Those that are left out in one round beyond these are only counted.
+    assert!(told >= 5, "{told}");
     for (sample, value) in [
         ("redis_api_aggregator_bots{state=\"dead\"}", 6.0),
         ("redis_api_aggregator_bots{state=\"late\"}", 1.0),

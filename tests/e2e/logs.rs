@@ -83,7 +83,7 @@ fn json_lines_all_parse_and_name_role_and_address() {
         .start();
     fake.welcome(b"-ERR max number of clients \"reached\"\t\r\n");
     fake.hang_up();
-    api.wait_log("raise maxclients", PATIENCE);
+    api.wait_log("raise the server's maxclients", PATIENCE);
     let log = whole_log(api, "drained", 1);
     let events: Vec<serde_json::Value> = log
         .iter()
@@ -111,7 +111,7 @@ fn json_lines_all_parse_and_name_role_and_address() {
     assert_eq!(configuration["write_tls"], false);
     assert_eq!(configuration["workers"], "1");
     assert_eq!(find("connecting")["level"], "DEBUG");
-    let down = find("raise maxclients");
+    let down = find("raise the server's maxclients");
     assert_eq!(
         (&down["level"], &down["address"]),
         (&"WARN".into(), &addr.as_str().into())
@@ -163,7 +163,7 @@ fn servers_words_forge_no_line() {
             let api = on(&fake)
                 .args(["--drain-delay=0s", "--log-format", format])
                 .start();
-            api.wait_log("next attempt in", PATIENCE);
+            api.wait_log(word, PATIENCE);
             let log = whole_log(api, "drained", 1);
             assert!(log.iter().any(|line| line.contains(word)), "{log:?}");
             for line in &log {

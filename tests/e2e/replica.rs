@@ -471,7 +471,7 @@ fn user_who_may_not_read_the_hash_is_unready() {
         PATIENCE,
         "NOPERM",
         502,
-        "our Redis user lacks a right: NOPERM",
+        "the Redis user lacks a permission: NOPERM",
     );
     check_steady(&api, 502, "NOPERM");
     redis.cli(&["ACL", "SETUSER", "reader", "~currency"]);
@@ -523,7 +523,7 @@ fn maxclients_reached_is_said_in_the_servers_words() {
     let words = "max number of clients reached";
     wait_unusable(&api, PATIENCE, words);
     let line = api.wait_log(words, PATIENCE);
-    assert!(line.contains("raise maxclients"), "{line}");
+    assert!(line.contains("raise the server's maxclients"), "{line}");
     drop(taken);
     api.wait_ready(PATIENCE);
     assert_eq!(api.get("/f01").text(), "{\"current\":1000}");

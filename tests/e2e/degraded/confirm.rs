@@ -194,7 +194,7 @@ fn a_connection_lost_while_waiting_leaves_the_write_applied() {
     let (fake, api, first) = held(Act::Hold(Vec::new()));
     fake.hang_up();
     let response = first.join().expect("there is a response");
-    check_applied(&response, 504, "whether replicas have it is not known");
+    check_applied(&response, 504, "it is not known whether any replica has it");
     eventually(PATIENCE, "writes work again", || {
         api.post("/f02", r#"{"value":1}"#).status == 200
     });

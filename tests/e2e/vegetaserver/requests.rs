@@ -93,7 +93,7 @@ fn secrets_come_by_the_environment_and_bodies_by_file() {
     let mut bot = builder
         .arg("--method=POST")
         .arg(format!("--body-file={}", file.display()))
-        .env("HEADER", "Authorization: Bearer a,b\nX-B: c, d\n")
+        .env("REDIS_API_HEADER", "Authorization: Bearer a,b\nX-B: c, d\n")
         .start();
     let (head, body) = requests.recv_timeout(PATIENCE).expect("a request comes");
     assert_eq!(head[0], "POST / HTTP/1.1");
