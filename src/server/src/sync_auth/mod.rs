@@ -209,7 +209,7 @@ impl Keeper {
                  it has",
             ),
         }
-        if number % LOOKUP_EVERY == 0 {
+        if number.is_multiple_of(LOOKUP_EVERY) {
             self.look_up();
         }
         self.follow_master(server).await?;

@@ -255,19 +255,15 @@ impl HeadScan {
     /// A version of HTTP/1 newer than ours becomes ours: a recipient is to read such a message as
     /// one of the newest version that it knows (RFC 9110, section 2.5). hyper would refuse it.
     fn look(&mut self, held: &mut BytesMut) -> Found {
-        while self.first == 0 {
-            match &**held {
-                [b'\n', ..] => held.advance(1),
-                [b'\r', b'\n', ..] => held.advance(2),
-                _ => break,
-            }
+        let is_new = self.first == 0;
+        while let Some(empty) = empty_line(held).filter(|_| is_new) {
+            held.advance(empty);
         }
         if held.is_empty() {
             // An idle connection holds no memory.
             *held = BytesMut::new();
             return Found::Partial;
         }
-        let is_new = self.first == 0;
         let end = self.end(held);
         if is_new
             && is_newer(&held[..self.first])
@@ -287,6 +283,15 @@ impl HeadScan {
             (None, line) if version(line).is_some() => Found::Partial,
             (None, _) => Found::Hopeless,
         }
+    }
+}
+
+/// The length of an empty line that the bytes begin with.
+fn empty_line(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
     }
 }
 
