@@ -53,6 +53,15 @@ images: setup ## Build the images, without Docker and without a registry (Linux,
 cluster: ## Bring up a Kubernetes of one node with these images (Linux, root; 10 minutes at first)
 	@tests/cluster/node/up.sh
 
+# `make cluster-test CLUSTER=current IMAGE=… LOADBOT_IMAGE=…`: on what kubectl points at.
+.PHONY: cluster-test
+cluster-test: setup ## Show the deployment on that cluster; CLUSTER=current: on kubectl's (15 minutes)
+	@tests/cluster/suite/run.sh core
+
+.PHONY: cluster-prove
+cluster-prove: setup ## What is slow: rotation, autoscaling, and what the talk's two sessions cost
+	@tests/cluster/suite/run.sh prove
+
 .PHONY: cluster-down
 cluster-down: ## End it; nothing of it stays but what was built
 	@tests/cluster/node/down.sh

@@ -1,0 +1,232 @@
+"""1: every overlay, accepted and running. 2: the talk's commands as they stand."""
+
+import json
+import re
+
+import browser
+import gate
+import kube
+import load
+from kube import NAMESPACE, Failed, kubectl, until
+from stage import OVERLAYS
+
+
+def namespace_is_there(stage):
+    """The namespace, its ConfigMap and Secrets are made by the scripts."""
+    stage.prepare_cluster()
+
+
+def server_takes_every_overlay(stage):
+    """The API server takes every overlay without a warning."""
+    folders = ["namespace", "master", "rig"] + [f"overlays/{name}" for name in OVERLAYS]
+    folders += [f"small/{name}" for name in OVERLAYS + ("master", "rig")]
+    for folder in folders:
+        kubectl("apply", "-k", str(stage.deploy / folder), "--dry-run=server",
+                "--warnings-as-errors")
+    for component in ("hpa", "ordinary-sidecar", "external-redis"):
+        gate.server_takes(gate.manifests(with_component(stage, component)))
+    return f"{len(folders)} folders, 3 components"
+
+
+def with_component(stage, component, *beside):
+    """A kustomization of one's own, as the runbook has it."""
+    folder = stage.deploy / f"suite-{component}"
+    folder.mkdir(exist_ok=True)
+    resources = ["../small/sidekick", *beside]
+    (folder / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+        f"namespace: {NAMESPACE}\nresources: [{', '.join(resources)}]\n"
+        f"components: [../components/{component}]\n"
+    )
+    return str(folder)
+
+
+def gate_is_green(stage):
+    """The manifests' own gate is green: check-manifests.sh, kube-score, selectors, ports, Secrets."""
+    stage.script("check-manifests.sh", timeout=300)
+    for overlay in OVERLAYS:
+        together = []
+        for folder in (f"overlays/{overlay}", "rig", "master"):
+            together += gate.manifests(str(stage.deploy / folder))
+        findings = gate.Look(together).findings
+        if findings:
+            raise Failed(f"{overlay}: " + "; ".join(findings))
+
+
+def gate_refuses_what_is_broken(stage):
+    """The gate refuses a good manifest that is broken, in every way tried."""
+    good = gate.manifests(with_component(stage, "hpa", "../small/rig", "../small/master"))
+    gate.refuse_if_bad(good)
+    passed = gate.broken_ones_pass(good)
+    if passed:
+        raise Failed(f"it lets through: {'; '.join(passed)}")
+    return f"{len(gate.breakages())} ways"
+
+
+def master_is_ready(stage):
+    """The master becomes ready."""
+    stage.apply("small/master")
+    until("the master is ready", 150, lambda: [one for one in kube.pods("redis-master")
+                                               if kube.is_ready(one)])
+
+
+def naive_is_ready(stage):
+    """naive becomes ready, and answers with a posted value."""
+    applied(stage, "naive")
+    load.make_driver(stage.images)
+    stage.post(1.25)
+    stage.everywhere(1.25)
+
+
+def rig_is_ready(stage):
+    """The rig becomes ready, sends its load, and its updater posts."""
+    stage.apply("small/rig")
+    for name in ("vegetaserver", "aggregator", "updater", "helloworldserver"):
+        kube.rolled_out(name)
+    with kube.Forward("deployment/aggregator", 8082) as board:
+        until("a bot sends at its rate", 90,
+              lambda: json.loads(board.get("/summary")[1])["throughput"] > 500)
+    until("the updater has posted", 60, lambda: load.value_at("redis-api") != '{"current":1.25}')
+    # The other checks post values of their own, and have their own load.
+    kubectl("scale", "deployment", "updater", "vegetaserver", "--replicas=0")
+
+
+def endpoint_is_ready(stage):
+    """endpoint over naive becomes ready, and answers with a posted value."""
+    applied(stage, "endpoint")
+    stage.post(1.5)
+    stage.everywhere(1.5)
+    kubectl("delete", "networkpolicy", "external-redis")
+
+
+def cascade_is_ready(stage):
+    """cascade becomes ready: relays in sync, a posted value in every pod by way of them."""
+    stage.apply("small/cascade")
+    kube.rolled_out("redis-relay")
+    kube.rolled_out("redis-api")
+    stage.post(1.75)
+    stage.everywhere(1.75)
+    relays = [one["status"]["podIP"] for one in kube.pods("redis-relay")]
+    service = kube.core("services", "redis-relay")["spec"]["clusterIP"]
+    for pod in stage.api_pods():
+        text = stage.redis(kube.name_of(pod), "info", "replication")
+        master = re.search(r"^master_host:(\S+)", text, flags=re.M).group(1)
+        if master not in relays + [service]:
+            raise Failed(f"{kube.name_of(pod)} replicates from {master}, which is no relay")
+
+
+def sidekick_is_ready(stage):
+    """sidekick becomes ready: a replica beside every API process, in sync with the master."""
+    applied(stage, "sidekick")
+    kubectl("delete", "deployment,service,poddisruptionbudget,networkpolicy", "redis-relay")
+    kubectl("delete", "networkpolicy", "redis-api-to-relay")
+    for pod in stage.api_pods():
+        if "redis-sidekick" not in kube.statuses(pod):
+            raise Failed(f"{kube.name_of(pod)} has no container redis-sidekick")
+        text = stage.redis(kube.name_of(pod), "info", "replication")
+        if "master_link_status:up" not in text:
+            raise Failed(f"{kube.name_of(pod)}: {text}")
+
+
+def applied(stage, overlay):
+    stage.apply(f"small/{overlay}")
+    kube.rolled_out("redis-api")
+    reads = kube.deployment("redis-api")["metadata"]["labels"].get("redis-api-reads")
+    if reads != overlay:
+        raise Failed(f"redis-api-reads is {reads}, not {overlay}")
+
+
+# --- the talk's commands ---
+
+
+def talk_get(stage):
+    """`get po -l app=redis-api` and `get svc` show the talk's names."""
+    stage.settle()
+    lines = kubectl("get", "po", "-l", "app=redis-api", "--no-headers").splitlines()
+    running = [line for line in lines if re.search(r"\s(\d+)/\1\s+Running\s", line)]
+    if len(lines) != 3 or len(running) != 3:
+        raise Failed("\n".join(lines))
+    services = kubectl("get", "svc")
+    if not re.search(r"^redis-api +ClusterIP .* 8080/TCP", services, flags=re.M):
+        raise Failed(services)
+
+
+def talk_scripts(stage):
+    """post.sh, get.sh and scale.sh do what they say."""
+    stage.post(12.5)
+    until("get.sh shows 12.5", 30,
+          lambda: stage.script("get.sh").strip() == '{"current":12.5}')
+    stage.script("scale.sh", "1500")
+    if kube.deployment("vegetaserver")["spec"]["replicas"] != 2:
+        raise Failed("scale.sh 1500 is not two bots")
+
+
+def talk_scale(stage):
+    """`scale deployment vegetaserver` and `scale deployment redis-api` are followed."""
+    kubectl("scale", "deployment", "vegetaserver", "--replicas=1")
+    kubectl("scale", "deployment", "redis-api", "--replicas=6")
+    kube.rolled_out("redis-api")
+    kube.rolled_out("vegetaserver")
+    stage.everywhere(12.5)
+
+
+def talk_top(stage):
+    """`top po -l app=redis-api --containers` shows API and replica of every pod."""
+    names = [kube.name_of(pod) for pod in stage.api_pods()]
+    wanted = {(name, container) for name in names for container in ("redis-api", "redis-sidekick")}
+
+    def shown():
+        text = kubectl("top", "po", "-l", "app=redis-api", "--containers", "--no-headers")
+        have = {tuple(line.split()[:2]) for line in text.splitlines()}
+        if not wanted <= have:
+            raise Failed(f"missing: {sorted(wanted - have)}")
+        return text
+
+    text = until("top shows them", 120, shown)
+    (stage.artifacts / "top.txt").write_text(text)
+
+
+def talk_dashboard(stage):
+    """`port-forward deployment/aggregator 8082`: the dashboard, in Chromium, shows the load."""
+    kubectl("scale", "deployment", "updater", "--replicas=1")
+    file = stage.artifacts / "dashboard.png"
+    try:
+        with kube.Forward("deployment/aggregator", 8082) as board:
+            with browser.Page(f"{board.url}/dashboard") as page:
+                number = "Number((document.getElementById('%s').textContent).replace(/[^0-9.]/g, ''))"
+                page.wait("a bot is alive", f"{number % 'bots-alive'} === 1")
+                page.wait("good answers come", f"{number % 'good'} > 500", 90)
+                rows = "document.querySelectorAll('#pods tbody tr').length"
+                page.wait("all pods are in its table", f"{rows} === {len(stage.api_pods())}")
+                page.wait("the value is there", "/[0-9]/.test(document.getElementById('value').textContent)")
+                page.wait("the lines have begun",
+                          "document.querySelector('[data-chart=rate] svg, [data-chart=rate] canvas') !== null")
+                page.picture(file)
+            status, _ = board.get("/currency")
+            if status != 200:
+                raise Failed(f"/currency: {status}")
+    finally:
+        kubectl("scale", "deployment", "updater", "vegetaserver", "--replicas=0")
+        kubectl("scale", "deployment", "redis-api", "--replicas=3")
+    return str(file)
+
+
+# Without these the others can't run.
+SETUP = [namespace_is_there, master_is_ready, naive_is_ready, rig_is_ready, sidekick_is_ready]
+CHECKS = [
+    namespace_is_there,
+    server_takes_every_overlay,
+    gate_is_green,
+    gate_refuses_what_is_broken,
+    master_is_ready,
+    naive_is_ready,
+    rig_is_ready,
+    endpoint_is_ready,
+    cascade_is_ready,
+    sidekick_is_ready,
+    talk_get,
+    talk_scripts,
+    talk_scale,
+    talk_top,
+    talk_dashboard,
+]

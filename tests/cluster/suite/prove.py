@@ -1,0 +1,227 @@
+"""6 to 8: rotation, autoscaling, and what both sessions of the talk cost. Slow: `make cluster-prove`."""
+
+import base64
+import csv
+import json
+import os
+import pathlib
+import statistics
+import time
+
+import kube
+import load
+from deployed import with_component
+from kube import Failed, kubectl, until
+from load import Load
+from stage import count_of, metrics_of
+
+
+def writers(stage):
+    """A file of vegeta's for posts with the token."""
+    body = base64.b64encode(b'{"value":44.5}').decode()
+    header = {"Authorization": [f"Bearer {stage.passwords['WRITE_TOKEN']}"]}
+    target = {"method": "POST", "url": "http://c0:8080/", "body": body, "header": header}
+    # By a pipe; the file is in the driver's memory of this run alone.
+    load.shell_in("driver", "umask 077 && cat >/load/posts", stdin=json.dumps(target) + "\n")
+    return "/load/posts"
+
+
+class Writes(Load):
+    """Posts, in the same way."""
+
+    def __init__(self, stage, name, rate=5):
+        super().__init__(name, rate, writers(stage))
+        self.command[-2:-2] = ["-format", "json"]
+
+
+def rotated(stage, what):
+    """rotate.sh under reads and writes: neither fails, nothing restarts, links stay."""
+    stage.settle()
+    everyone = [pod for app in ("redis-api", "redis-master") for pod in kube.pods(app)]
+    before = {kube.name_of(pod): kube.restarts(pod) for pod in everyone}
+    with Load(f"rotate-{what}") as reads, Writes(stage, f"writes-{what}") as writes:
+        stage.script("rotate.sh", what, "--yes", timeout=900)
+        # New connections log in with what is new: of the API, and of a replica.
+        stage.master("client", "kill", "type", "normal")
+        stage.master("client", "kill", "type", "replica")
+        until("the replicas are linked again", 60, lambda: all(
+            "master_link_status:up" in stage.redis(kube.name_of(pod), "info", "replication")
+            for pod in stage.api_pods()))
+    for name, counts in before.items():
+        if kube.restarts(kube.pod(name)) != counts:
+            raise Failed(f"{name} has restarted: {kube.restarts(kube.pod(name))}")
+    stage.post(45.5)
+    stage.everywhere(45.5)
+    report = writes.report()
+    # The connections were ended by hand: what was on its way then may be lost, and says so.
+    bad = report["requests"] - report["status_codes"].get("200", 0)
+    if bad > 2:
+        raise Failed(f"writes failed: {report['status_codes']} {report['errors'][:5]}")
+    return f"{reads.must_be_flawless()}; {report['requests']} writes, {bad} cut off by hand"
+
+
+def rotate_password(stage):
+    """Rotation of the password under load, by Secrets alone."""
+    told = rotated(stage, "password")
+    stage.passwords["REDIS_PASS"] = base64.b64decode(
+        kube.core("secrets", "redis")["data"]["password"]
+    ).decode()
+    return told
+
+
+def rotate_certificates(stage):
+    """Rotation of the certificates under load, by Secrets alone."""
+    return rotated(stage, "certificates")
+
+
+def rotate_ca(stage):
+    """Rotation of the CA under load, by Secrets alone."""
+    return rotated(stage, "ca")
+
+
+def autoscaler_follows_the_load(stage):
+    """The HPA raises the number of replicas on real load, and lowers it after."""
+    stage.settle()
+    # As the component says: kubectl must forget that it once set the number.
+    folder = pathlib.Path(with_component(stage, "hpa"))
+    with open(folder / "kustomization.yaml", "a", encoding="utf-8") as out:
+        # Five minutes of patience and one pod a minute are right for a service, and long for a test.
+        out.write(
+            "patches:\n"
+            "  - target: {kind: HorizontalPodAutoscaler}\n"
+            "    patch: |\n"
+            "      - {op: replace, path: /spec/maxReplicas, value: 6}\n"
+            "      - op: replace\n"
+            "        path: /spec/behavior/scaleDown\n"
+            "        value:\n"
+            "          stabilizationWindowSeconds: 15\n"
+            "          policies: [{type: Pods, value: 3, periodSeconds: 15}]\n"
+        )
+    os.environ["KUBE_EDITOR"] = "sed -i /replicas:/d"
+    kubectl("apply", "edit-last-applied", "deployment/redis-api")
+    kubectl("apply", "-k", str(folder))
+    try:
+        if kube.deployment("redis-api")["spec"]["replicas"] != 3:
+            raise Failed("adding the autoscaler has changed the number of replicas")
+        wanted = lambda: kube.deployment("redis-api")["spec"]["replicas"]  # noqa: E731
+        begun = time.monotonic()
+        # 60 % of the small overlays' request, 50m, is soon reached.
+        with Load("autoscaler", 1500) as attack:
+            until("it has raised the number", 240, lambda: wanted() > 3)
+            up = time.monotonic() - begun
+            most = wanted()
+            kube.rolled_out("redis-api")
+        begun = time.monotonic()
+        until("it has lowered the number to three", 400, lambda: wanted() == 3)
+        down = time.monotonic() - begun
+        return f"3 to {most} after {up:.0f} s, back after {down:.0f} s; {attack.must_be_flawless()}"
+    finally:
+        kubectl("delete", "horizontalpodautoscaler", "redis-api", "--ignore-not-found")
+        stage.apply("small/sidekick")
+
+
+# --- the table of the talk ---
+
+RATES = (1000, 3000)
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+HOLD = int(os.environ.get("HOLD", "90"))
+
+
+def top(app):
+    """Millicores by container, of the app's pods together."""
+    text = kubectl("top", "po", "-l", f"app={app}", "--containers", "--no-headers")
+    found = {}
+    for line in text.splitlines():
+        _, container, cpu, _ = line.split()
+        found[container] = found.get(container, 0) + int(cpu.rstrip("m"))
+    return found
+
+
+def measured(stage, overlay, rate):
+    """One row: the rate held; CPU by cgroup from beginning to end, `kubectl top` at the end."""
+    image = stage.shell_image
+    api, master = stage.api_pods()[0], kube.pod("redis-master-0")
+    parts = {"api": (api, "redis-api"), "master": (master, "redis")}
+    if overlay != "naive":
+        parts["replica"] = (api, "redis-sidekick")
+
+    def now():
+        cpu = {name: load.cpu_seconds(*part, image) for name, part in parts.items()}
+        return count_of(metrics_of(api), "redis_api_http_requests_total"), cpu
+
+    with Load(f"table-{overlay}-{rate}", rate) as attack:
+        # The figure is an average of up to a minute: of the load alone.
+        time.sleep(10)
+        begun, (first, before) = time.monotonic(), now()
+        time.sleep(HOLD)
+        took, (last, after) = time.monotonic() - begun, now()
+        shown, shown_master = top("redis-api"), top("redis-master")
+    report, requests = attack.report(), last - first
+    row = {
+        "overlay": overlay, "rate": rate, "achieved": round(requests / took),
+        "success": report["success"],
+        "p50_us": round(report["latencies"]["50th"] / 1000),
+        "p99_us": round(report["latencies"]["99th"] / 1000),
+        "top_api_m": shown.get("redis-api", 0), "top_replica_m": shown.get("redis-sidekick", 0),
+        "top_master_m": shown_master.get("redis", 0),
+    }
+    for name in ("api", "replica", "master"):
+        spent = after[name] - before[name] if name in parts else 0.0
+        row[f"{name}_us_per_request"] = round(spent / requests * 1e6, 1)
+        row[f"{name}_cgroup_m"] = round(spent / took * 1000)
+    return row
+
+
+def table_of_the_talk(stage):
+    """The table of the talk: naive beside sidekick, `kubectl top` beside CPU per request."""
+    rows = []
+    kubectl("scale", "deployment", "updater", "--replicas=1")
+    try:
+        for number in range(ROUNDS):
+            for overlay in ("naive", "sidekick"):
+                stage.apply(f"small/{overlay}")
+                stage.settle(1)
+                for rate in RATES:
+                    rows.append({"round": number + 1, **measured(stage, overlay, rate)})
+                    print(f"      {rows[-1]}", flush=True)
+    finally:
+        kubectl("scale", "deployment", "updater", "--replicas=0")
+        stage.apply("small/sidekick")
+        stage.settle()
+    folder = pathlib.Path(os.environ.get("RESULTS", stage.artifacts))
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "talk.csv", "w", encoding="utf-8", newline="") as out:
+        writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "talk.md").write_text(table(rows))
+    return f"{folder / 'talk.md'}"
+
+
+def table(rows):
+    """Medians over the rounds, as Markdown."""
+    lines = [
+        "| requests/s | overlay | `top`: API, replica, master, m | by cgroup, m | "
+        "CPU of a request: API, replica, master, µs | p50, p99, µs |",
+        "| ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for rate in RATES:
+        for overlay in ("naive", "sidekick"):
+            mine = [row for row in rows if (row["rate"], row["overlay"]) == (rate, overlay)]
+
+            def middle(*names, mine=mine):
+                return ", ".join(f"{statistics.median(row[name] for row in mine):g}"
+                                 for name in names)
+
+            who = ("api", "replica", "master")
+            cells = (
+                f"{rate}", overlay, middle(*(f"top_{one}_m" for one in who)),
+                middle(*(f"{one}_cgroup_m" for one in who)),
+                middle(*(f"{one}_us_per_request" for one in who)), middle("p50_us", "p99_us"),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+CHECKS = [rotate_password, rotate_certificates, rotate_ca, autoscaler_follows_the_load,
+          table_of_the_talk]

@@ -1,0 +1,108 @@
+"""4: roll-outs, a drain and a scale-up under load."""
+
+import os
+
+import kube
+from kube import Failed, kubectl, until
+from load import Load
+from stage import count_of, metrics_of
+
+
+def restart_under_load(stage):
+    """`rollout restart` under load: not one request fails."""
+    stage.settle()
+    with Load("restart") as attack:
+        kubectl("rollout", "restart", "deployment", "redis-api")
+        kube.rolled_out("redis-api")
+    return attack.must_be_flawless()
+
+
+def update_under_load(stage):
+    """A new image and back, under load: not one request fails."""
+    stage.settle()
+    other = os.environ.get("IMAGE_NEXT", "")
+    if not other:
+        return "NOT RUN: IMAGE_NEXT names no other image"
+    with Load("update") as attack:
+        kubectl("set", "image", "deployment/redis-api", f"redis-api={other}")
+        kube.rolled_out("redis-api")
+        for pod in stage.api_pods():
+            image = pod["spec"]["containers"][0]["image"]
+            if image != other:
+                raise Failed(f"{kube.name_of(pod)} runs {image}")
+        kubectl("rollout", "undo", "deployment/redis-api")
+        kube.rolled_out("redis-api")
+    return attack.must_be_flawless()
+
+
+def drain_under_load(stage):
+    """A node's drain under load keeps to the budget: one pod at a time, not one request fails."""
+    pods = stage.settle()
+    node = pods[0]["spec"]["nodeName"]
+    here = [kube.name_of(pod) for pod in pods if pod["spec"]["nodeName"] == node]
+    alone = len(kube.api("/api/v1/nodes")["items"]) == 1
+    with Load("drain") as attack:
+        try:
+            code, said = kubectl(
+                "drain", node, "--pod-selector=app=redis-api", "--ignore-daemonsets",
+                "--delete-emptydir-data", f"--timeout={'30s' if alone else '300s'}",
+                check=False, timeout=330,
+            )
+            kept = [kube.name_of(pod) for pod in stage.api_pods()
+                    if kube.name_of(pod) in here and kube.is_ready(pod)]
+        finally:
+            kubectl("uncordon", node)
+        kube.rolled_out("redis-api")
+    if alone:
+        # The pod that went has nowhere else to go, so the budget must hold the others.
+        if code == 0 or "disruption budget" not in said:
+            raise Failed(f"the drain was not held up by the budget: {said[-500:]}")
+        if len(kept) != len(here) - 1:
+            raise Failed(f"{len(kept)} of {len(here)} pods were kept")
+    elif code != 0:
+        raise Failed(said[-500:])
+    return attack.must_be_flawless() + ("; one node: the budget kept the others" if alone else "")
+
+
+def new_pods_get_their_share(stage):
+    """3 to 6 pods under keep-alive load: ageing gives the new ones their share."""
+    old = {kube.name_of(pod) for pod in stage.settle()}
+    rate = 320
+    try:
+        with Load("ageing", rate) as attack:
+            kubectl("scale", "deployment", "redis-api", "--replicas=6")
+            kube.rolled_out("redis-api")
+            pods = stage.api_pods()
+            new = [kube.name_of(pod) for pod in pods if kube.name_of(pod) not in old]
+
+            def answered():
+                counts = kube.in_parallel(metrics_of, pods)
+                return [count_of(text, "redis_api_http_requests_total") for text in counts]
+
+            last = answered()
+
+            def shared():
+                nonlocal last
+                # Long enough for each of the 64 connections to be used some 30 times.
+                wanted = sum(last) + 64 * 30
+                now = until("requests are answered", 60,
+                            lambda: (lambda seen: sum(seen) > wanted and seen)(answered()))
+                moved = [b - a for a, b in zip(last, now)]
+                last = now
+                mean = sum(moved) / len(moved)
+                # Of 64 connections thrown at six pods one gets ten, give or take three.
+                short = [name for name, n in zip(map(kube.name_of, pods), moved)
+                         if name in new and n < mean / 4]
+                if short:
+                    raise Failed(f"of {sum(moved):.0f} requests too few for {short}: {moved}")
+                return moved
+
+            # 60 s and a tenth for the last connection, and one look more.
+            moved = until("each new pod has its share", 66 + 30, shared)
+        share = ", ".join(f"{100 * n / sum(moved):.0f} %" for n in moved)
+        return f"{share}; {attack.must_be_flawless()}"
+    finally:
+        kubectl("scale", "deployment", "redis-api", "--replicas=3")
+
+
+CHECKS = [restart_under_load, update_under_load, drain_under_load, new_pods_get_their_share]
