@@ -3,8 +3,9 @@
 #   docker build -t redis-api-loadbot --target loadbot .   the whole rig, with vegeta
 # 52 and 64 MB unpacked, 18 and 23 MB compressed: 36 MB of the first is the binary, most of that line
 # tables, by which a backtrace names functions and lines.
-# Plain Dockerfile syntax: docker, buildah and podman build it as it stands. Two builds give the same
-# bytes when files and configuration have one time: deploy/scripts/build.sh passes it.
+# Plain Dockerfile syntax: docker, buildah and podman build it as it stands. With one time for files and
+# configuration (deploy/scripts/build.sh passes the commit's) nothing of a build's own should be in the
+# bytes; that two builds from nothing are equal has not been tried.
 
 # The manifests, and empty stand-ins for the sources. What the next stages copy from here changes
 # only when a dependency does, so that dependencies have a layer of their own.

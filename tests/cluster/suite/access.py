@@ -66,6 +66,14 @@ def in_eights(work, cases):
 
 def those_who_must_get_in(stage):
     """Who must reach them does: clients, a labelled namespace, bots, updater, aggregator."""
+    try:
+        reach_them(stage)
+    finally:
+        kubectl("scale", "deployment", "vegetaserver", "updater", "--replicas=0")
+
+
+def reach_them(stage):
+    """All but the cleaning up."""
     at = places(stage)
     make_outsider(stage)
     for name in ("the API", "the API's Service", "the aggregator"):
@@ -94,7 +102,6 @@ def those_who_must_get_in(stage):
             return True
 
         until("the aggregator sees the bot and all pods", 90, seen)
-    kubectl("scale", "deployment", "vegetaserver", "updater", "--replicas=0")
 
 
 def first_event(url):
