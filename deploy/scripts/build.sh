@@ -3,7 +3,7 @@
 # Builds the images redis-api and redis-api-loadbot, tagged with TAG (the version in Cargo.toml). By
 # docker, podman or buildah, whichever is there first, or BUILDER.
 #
-# Files and configuration get the time of the commit, so that the same commit gives the same bytes (with
+# Files and configuration get the time of the commit: nothing of the moment is in the bytes (with
 # docker: when buildx can rewrite times).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 parse "$@"

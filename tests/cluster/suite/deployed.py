@@ -199,8 +199,9 @@ def talk_dashboard(stage):
                 rows = "document.querySelectorAll('#pods tbody tr').length"
                 page.wait("all pods are in its table", f"{rows} === {len(stage.api_pods())}")
                 page.wait("the value is there", "/[0-9]/.test(document.getElementById('value').textContent)")
-                page.wait("the lines have begun",
-                          "document.querySelector('[data-chart=rate] svg, [data-chart=rate] canvas') !== null")
+                page.wait("the charts are drawn",
+                          "[...document.querySelectorAll('[data-chart] img')]"
+                          ".filter(img => img.complete && img.naturalWidth > 0).length === 4")
                 page.picture(file)
             status, _ = board.get("/currency")
             if status != 200:
