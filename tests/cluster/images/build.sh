@@ -59,7 +59,8 @@ builder() {
 build_offline() {
   local log=$work/build.log
   unshare --net nice -n 19 buildah --root "$work/buildah" --runroot "$work/buildah-run" build \
-    --layers --pull=never --isolation chroot --timestamp 0 "$@" "$context" >"$log" 2>&1 || {
+    --layers --pull=never --isolation chroot --timestamp 0 "$@" "$context" \
+    </dev/null >"$log" 2>&1 8>&- || {
     tail -n 30 "$log" >&2
     die "it does not build; all of its words are in $log"
   }
