@@ -42,7 +42,7 @@ def with_component(stage, component, *beside):
 
 
 def gate_is_green(stage):
-    """The manifests' own gate is green: check-manifests.sh, kube-score, selectors, ports, Secrets."""
+    """The manifests' gate is green: check-manifests.sh, kube-score, selectors, ports, Secrets."""
     stage.script("check-manifests.sh", timeout=300)
     for overlay in OVERLAYS:
         together = []
@@ -193,12 +193,13 @@ def talk_dashboard(stage):
     try:
         with kube.Forward("deployment/aggregator", 8082) as board:
             with browser.Page(f"{board.url}/dashboard") as page:
-                number = "Number((document.getElementById('%s').textContent).replace(/[^0-9.]/g, ''))"
+                text = "document.getElementById('%s').textContent"
+                number = f"Number({text}.replace(/[^0-9.]/g, ''))"
                 page.wait("a bot is alive", f"{number % 'bots-alive'} === 1")
                 page.wait("good answers come", f"{number % 'good'} > 500", 90)
                 rows = "document.querySelectorAll('#pods tbody tr').length"
                 page.wait("all pods are in its table", f"{rows} === {len(stage.api_pods())}")
-                page.wait("the value is there", "/[0-9]/.test(document.getElementById('value').textContent)")
+                page.wait("the value is there", f"/[0-9]/.test({text % 'value'})")
                 page.wait("the charts are drawn",
                           "[...document.querySelectorAll('[data-chart] img')]"
                           ".filter(img => img.complete && img.naturalWidth > 0).length === 4")

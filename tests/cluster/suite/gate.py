@@ -100,7 +100,7 @@ class Look:
             target = port.get("targetPort", port["port"])
             for template in found:
                 ports = [p for c in containers(template["spec"]) for p in c.get("ports", [])]
-                if target not in [p.get("name") for p in ports] + [p["containerPort"] for p in ports]:
+                if target not in sum([[p.get("name"), p["containerPort"]] for p in ports], []):
                     self._say(one, f"no container has the port {target}")
 
     def _poddisruptionbudget(self, one):
@@ -183,7 +183,8 @@ class Look:
     def _volume(self, one, volume):
         for part in volume.get("projected", {}).get("sources", []) + [volume]:
             if "secret" in part:
-                self._there(one, "secret", part["secret"].get("secretName") or part["secret"]["name"])
+                secret = part["secret"]
+                self._there(one, "secret", secret.get("secretName") or secret.get("name"))
             if "configMap" in part:
                 self._there(one, "configMap", part["configMap"]["name"])
 

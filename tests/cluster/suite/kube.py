@@ -122,7 +122,7 @@ _proxy = None
 
 
 def api(path):
-    """An object of the API server. By one `kubectl proxy`: a kubectl for each look costs too much."""
+    """An object of the API server. By one `kubectl proxy`: starting kubectl each time is dear."""
     global _proxy
     if _proxy is None or _proxy.process.poll() is not None:
         _proxy = Background("kubectl", "proxy", "--port=0")
@@ -193,7 +193,8 @@ def rolled_out(name, seconds=180):
         status = now["status"]
         if status.get("observedGeneration", 0) < now["metadata"]["generation"]:
             return False
-        counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+        kinds = ("replicas", "updatedReplicas", "availableReplicas")
+        counts = [status.get(kind, 0) for kind in kinds]
         if counts != [wanted] * 3:
             raise Failed(f"{wanted} wanted; all, updated, available: {counts}")
         # Those that drain still count here: the next check wants to start from a quiet state.
@@ -247,7 +248,7 @@ def http(url):
 
 
 def in_parallel(work, things):
-    """work(thing) for each at the same moment; the results in order. The first failure is raised."""
+    """work(thing) for each at the same moment; the results in order. A failure is raised."""
     results = [None] * len(things)
     errors = []
 

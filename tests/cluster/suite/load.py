@@ -11,8 +11,8 @@ import time
 import kube
 from kube import NAMESPACE, OUTSIDE, Failed, execute, kubectl, run, until
 
-# vegeta keeps one connection to each name; all are the Service's address. (One name alone would have
-# one or two connections do all the work, since Go takes the one that was last used.)
+# vegeta keeps one connection to each name, and all names are the Service's address. (With one name
+# one or two connections would do all the work, since Go takes the one that was last used.)
 CONNECTIONS = 64
 
 RESTRICTED = {
@@ -65,7 +65,7 @@ def apply(*objects):
 
 
 def make_driver(images):
-    """The pod that sends load, and one that nobody knows, beside it. Needs the Service redis-api."""
+    """The pod that sends load, and beside it one that nobody knows. Needs the Service."""
     address = kube.core("services", "redis-api")["spec"]["clusterIP"]
     names = [f"c{number}" for number in range(CONNECTIONS)]
     loadbot = {

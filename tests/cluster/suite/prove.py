@@ -1,4 +1,4 @@
-"""6 to 8: rotation, autoscaling, and what both sessions of the talk cost. Slow: `make cluster-prove`."""
+"""6 to 8, what is slow: rotation, autoscaling, what both sessions of the talk cost."""
 
 import base64
 import csv
@@ -85,7 +85,7 @@ def autoscaler_follows_the_load(stage):
     # As the component says: kubectl must forget that it once set the number.
     folder = pathlib.Path(with_component(stage, "hpa"))
     with open(folder / "kustomization.yaml", "a", encoding="utf-8") as out:
-        # Five minutes of patience and one pod a minute are right for a service, and long for a test.
+        # Five minutes of patience, then one pod a minute: right for a service, long for a test.
         out.write(
             "patches:\n"
             "  - target: {kind: HorizontalPodAutoscaler}\n"
