@@ -47,6 +47,7 @@
 //!     password: Some("secret".to_owned()),
 //!     client_name: "docs".to_owned(),
 //!     database: 0,
+//!     skip_hello: false,
 //! };
 //! let now = Instant::now(); // from your own clock
 //! let mut conn = Conn::new(options, login, now + Duration::from_secs(5), now);
