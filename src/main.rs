@@ -96,6 +96,7 @@ fn log_configuration(process: &worker::Options, api: &ApiOptions) {
         read_mode = match api.reads.mode {
             ReadMode::Batch => "batch",
             ReadMode::Direct => "direct",
+            ReadMode::Tracked => "tracked",
         },
         write = %api.write.endpoint.address,
         write_tls = api.write.endpoint.tls.is_some(),

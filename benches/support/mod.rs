@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 use redis_api_server::metrics::{self, RoleOf, Side};
 use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
 use redis_api_server::net::{Credentials, Driver, Resolver, Set};
-use redis_api_server::store::{CURRENT, Place, ReadMode, ReadOptions, ReadRole, Reads};
+use redis_api_server::store::{
+    CURRENT, Place, ReadMode, ReadOptions, ReadRole, Reads, TrackedOptions,
+};
 use redis_api_server::turn::Turn;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
@@ -56,6 +58,10 @@ impl Worker {
             mode,
             role: ReadRole::Any,
             max_stale: None,
+            tracked: TrackedOptions {
+                max_bytes: 1 << 20,
+                max_age: None,
+            },
         };
         let (turn, metrics) = (self.turn.clone(), self.metrics.clone());
         let role = RoleOf::new(metrics.clone(), Side::Read);

@@ -175,9 +175,25 @@ pub(super) const READS: Group = Group {
             "read-mode",
             "MODE",
             Some("batch"),
-            "batch: reads of one field that wait together share a reply; direct: one command each",
-            "Both send the command after the request has arrived, and pipeline; batch asks the \
-             replica less when many read the same field.",
+            "batch: reads of one field that wait together share a reply; direct: one command each; \
+             tracked: from memory until the replica says that the value changed",
+            "batch and direct send the command after the request has arrived; batch asks the \
+             replica less when many read the same field. tracked saves most of the CPU; an answer \
+             may be as old as the replica's message about a change takes.",
+        ),
+        flag(
+            "tracked-max-bytes",
+            "BYTES",
+            Some("64MiB"),
+            "Memory for values in tracked mode, of the whole process; what is read least gives way",
+            "Some 200,000 fields.",
+        ),
+        flag(
+            "tracked-max-age",
+            "DURATION",
+            Some("10s"),
+            "Read a value again after this long in tracked mode, changed or not; 0s: never",
+            "A bound should a message ever be lost, for one command in so long.",
         ),
         flag(
             "read-role",

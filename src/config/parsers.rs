@@ -49,21 +49,28 @@ pub(super) fn duration_or_unlimited(text: &str) -> Result<Option<Duration>, Expe
 
 /// Bytes: from 1 to 16 MiB, since a body is held in memory as a whole.
 pub(super) fn size(text: &str) -> Result<usize, Expected> {
-    const LARGEST: usize = 16 << 20;
-    let expected = || "bytes from 1 to 16MiB, as 4096, 4KiB, 16k, 1MiB".to_string();
+    bytes(text, 16 << 20)
+        .ok_or_else(|| "bytes from 1 to 16MiB, as 4096, 4KiB, 16k, 1MiB".to_string())
+}
+
+/// Bytes of memory: from 1 to 64 GiB.
+pub(super) fn memory(text: &str) -> Result<usize, Expected> {
+    bytes(text, 64 << 30).ok_or_else(|| "bytes from 1 to 65536MiB, as 64MiB, 512k".to_string())
+}
+
+fn bytes(text: &str, largest: usize) -> Option<usize> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| expected())?;
+    let number: usize = number.parse().ok()?;
     let each = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
-        _ => return Err(expected()),
+        _ => return None,
     };
     number
         .checked_mul(each)
-        .filter(|bytes| (1..=LARGEST).contains(bytes))
-        .ok_or_else(expected)
+        .filter(|bytes| (1..=largest).contains(bytes))
 }
 
 /// A whole number within a range.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis_api_server::check::Format;
 use redis_api_server::net::endpoint::{Endpoint, SetOptions};
-use redis_api_server::store::{ReadMode, ReadOptions, ReadRole, WriteOptions};
+use redis_api_server::store::{ReadMode, ReadOptions, ReadRole, TrackedOptions, WriteOptions};
 use redis_api_server::worker::{self, ApiOptions, ClientLimits, Port};
 
 use super::common::{choice, listen, listen_apart, workers};
@@ -70,15 +70,25 @@ fn endpoints(values: &mut Values<'_>) -> (Option<Endpoint>, Option<Endpoint>) {
 }
 
 fn reads(values: &mut Values<'_>) -> Option<ReadOptions> {
-    let modes = [("batch", ReadMode::Batch), ("direct", ReadMode::Direct)];
+    let modes = [
+        ("batch", ReadMode::Batch),
+        ("direct", ReadMode::Direct),
+        ("tracked", ReadMode::Tracked),
+    ];
     let mode = choice(values, "read-mode", &modes);
     let roles = [("any", ReadRole::Any), ("replica", ReadRole::Replica)];
     let role = choice(values, "read-role", &roles);
     let max_stale = degraded::max_stale(values);
+    let max_bytes = values.parsed("tracked-max-bytes", parsers::memory);
+    let max_age = values.parsed("tracked-max-age", parsers::duration_or_unlimited);
     Some(ReadOptions {
         mode: mode?,
         role: role?,
         max_stale: max_stale?,
+        tracked: TrackedOptions {
+            max_bytes: max_bytes?,
+            max_age: max_age?,
+        },
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis_api_server::http::cors::Cors;
 use redis_api_server::net::endpoint::{Address, Endpoint, Password, Secret, TlsOptions};
-use redis_api_server::store::{ReadMode, ReadRole};
+use redis_api_server::store::{ReadMode, ReadRole, TrackedOptions};
 use redis_api_server::worker::{ApiOptions, Port};
 use tracing::level_filters::LevelFilter;
 
@@ -110,6 +110,11 @@ fn defaults() {
         (serve.api.reads.mode, serve.api.reads.role),
         (ReadMode::Batch, ReadRole::Any)
     );
+    let tracked = TrackedOptions {
+        max_bytes: 64 << 20,
+        max_age: Some(Duration::from_secs(10)),
+    };
+    assert_eq!(serve.api.reads.tracked, tracked);
     assert_eq!(serve.process.request_timeout, Duration::from_millis(400));
     assert_eq!(serve.api.max_body, 4096);
     assert_eq!(serve.process.redis_wait, Some(Duration::from_secs(300)));

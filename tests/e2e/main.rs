@@ -38,6 +38,7 @@ mod rotation;
 mod support;
 mod sync_auth;
 mod tls;
+mod tracked;
 #[cfg(feature = "rig")]
 mod updater;
 #[cfg(feature = "rig")]

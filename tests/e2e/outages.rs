@@ -82,7 +82,7 @@ fn finish(pods: Vec<Pod>, what: &str) {
 
 #[test]
 fn replica_killed_and_restarted() {
-    let (_master, mut replica, pods) = rig(&["batch", "direct"]);
+    let (_master, mut replica, pods) = rig(&["batch", "direct", "tracked"]);
     for _ in 0..2 {
         replica.kill();
         for pod in &pods {
@@ -101,7 +101,7 @@ fn replica_killed_and_restarted() {
 /// The long one: what piles up in an outage shows after a minute of it.
 #[test]
 fn replica_frozen_for_a_minute() {
-    let (_master, mut replica, mut pods) = rig(&["batch", "direct"]);
+    let (_master, mut replica, mut pods) = rig(&["batch", "direct", "tracked"]);
     #[cfg(target_os = "linux")]
     let before: Vec<u64> = pods
         .iter_mut()

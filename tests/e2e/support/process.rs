@@ -59,6 +59,20 @@ impl Process {
             .expect("Linux says it in KiB")
     }
 
+    /// Whether all its threads are in this state: `S` for asleep, `T` for stopped.
+    pub fn is_all(&self, state: char) -> bool {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let mut tasks = std::fs::read_dir(tasks)
+            .expect("the process runs")
+            .flatten();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Behind the name, which may have any characters.
+            let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+            after.starts_with(state)
+        })
+    }
+
     /// How it ended; `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {

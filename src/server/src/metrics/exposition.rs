@@ -20,6 +20,7 @@ pub(super) fn families(registry: &Registry) -> Vec<MetricFamily> {
     families.extend(http(registry));
     if registry.redis {
         families.extend(redis(registry));
+        families.extend(tracked(registry));
         families.extend(replica(registry));
     }
     families.extend(process_families());
@@ -110,6 +111,31 @@ fn requests(registry: &Registry) -> MetricFamily {
         MetricType::COUNTER,
         metrics,
     )
+}
+
+fn tracked(registry: &Registry) -> Vec<MetricFamily> {
+    vec![
+        counter(
+            "redis_api_tracked_hits_total",
+            "Reads in tracked mode that were answered from memory.",
+            sum(registry, |worker| &worker.tracked_hits) as f64,
+        ),
+        counter(
+            "redis_api_tracked_misses_total",
+            "Reads in tracked mode that were sent to Redis.",
+            sum(registry, |worker| &worker.tracked_misses) as f64,
+        ),
+        counter(
+            "redis_api_tracked_invalidations_total",
+            "Messages from Redis that the hash has changed.",
+            sum(registry, |worker| &worker.tracked_invalidations) as f64,
+        ),
+        gauge(
+            "redis_api_tracked_entries",
+            "Fields in memory in tracked mode, those that await replacement included.",
+            sum(registry, |worker| &worker.tracked_entries) as f64,
+        ),
+    ]
 }
 
 fn redis(registry: &Registry) -> Vec<MetricFamily> {

@@ -205,6 +205,14 @@ pub struct Worker {
     pub not_initialised: Cell,
     /// Reads that went to the master because the replica was not usable.
     pub fallback_reads: Cell,
+    /// Reads answered from what is kept, in tracked mode.
+    pub tracked_hits: Cell,
+    /// Reads in tracked mode that had to be asked for.
+    pub tracked_misses: Cell,
+    /// Pushes that made what is kept invalid.
+    pub tracked_invalidations: Cell,
+    /// Fields of which something is kept (a gauge).
+    pub tracked_entries: Cell,
     /// Client connections that are open (a gauge).
     pub http_connections: Cell,
     /// Written only when it changes and read only by probes: a lock costs nothing there.
@@ -224,6 +232,10 @@ impl Default for Worker {
             shed: Cell::default(),
             not_initialised: Cell::default(),
             fallback_reads: Cell::default(),
+            tracked_hits: Cell::default(),
+            tracked_misses: Cell::default(),
+            tracked_invalidations: Cell::default(),
+            tracked_entries: Cell::default(),
             http_connections: Cell::default(),
             read_trouble: Mutex::new(None),
         }

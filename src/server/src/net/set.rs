@@ -1,7 +1,11 @@
 //! A worker's connections to one server: not a pool, nothing is checked out; commands of all
 //! requests share them.
 
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use super::dial::Stream;
 use super::driver::Driver;
@@ -10,12 +14,67 @@ use super::link::{Link, OwnedLink, Owner};
 /// The links of one role. Clones are the same links.
 pub struct Set<W> {
     links: Rc<[Rc<Link<W>>]>,
+    drivers: Rc<[Rc<Driving>]>,
+}
+
+/// A driver, which its own task polls, and whoever wants to know now what has arrived.
+#[derive(Default)]
+struct Driving {
+    future: RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+    /// Of its own task: whoever polls it, that one is to be woken.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Driving {
+    /// Runs it by a task of its own, on the current worker's runtime.
+    fn spawn(self: &Rc<Self>, driver: impl Future<Output = ()> + 'static) {
+        *self.future.borrow_mut() = Some(Box::pin(driver));
+        let driving = self.clone();
+        tokio::task::spawn_local(poll_fn(move |cx| {
+            let mut waker = driving.waker.borrow_mut();
+            if !waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(cx.waker()))
+            {
+                *waker = Some(cx.waker().clone());
+            }
+            drop(waker);
+            driving.poll(cx)
+        }));
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // It is running already if it can't be borrowed: then this is a call from within it.
+        let Ok(mut future) = self.future.try_borrow_mut() else {
+            return Poll::Pending;
+        };
+        let Some(driver) = &mut *future else {
+            return Poll::Ready(());
+        };
+        // Not held back by what its caller has done in this turn.
+        let polled = pin!(tokio::task::unconstrained(driver.as_mut())).poll(cx);
+        if polled.is_ready() {
+            *future = None;
+        }
+        polled
+    }
+
+    fn receive(&self) {
+        let waker = self.waker.borrow().clone();
+        if let Some(waker) = waker {
+            // Its end is seen by its own task.
+            if self.poll(&mut Context::from_waker(&waker)).is_ready() {
+                waker.wake();
+            }
+        }
+    }
 }
 
 impl<W> Clone for Set<W> {
     fn clone(&self) -> Self {
         Set {
             links: self.links.clone(),
+            drivers: self.drivers.clone(),
         }
     }
 }
@@ -26,15 +85,18 @@ impl<W: 'static> Set<W> {
         let link = |index| Rc::new(Link::new(index, metrics.clone()));
         Set {
             links: (0..connections).map(link).collect(),
+            drivers: (0..connections).map(|_| Rc::default()).collect(),
         }
     }
 
     /// Starts the driver tasks on the current worker's runtime. `driver` gives each link its
     /// driver.
+    ///
+    /// The set holds the drivers, and they hold `owner`: it must not hold the set.
     pub fn drive(&self, owner: &Rc<dyn Owner<W>>, mut driver: impl FnMut() -> Driver) {
-        for link in &*self.links {
+        for (link, driving) in self.links.iter().zip(&*self.drivers) {
             let (link, owner) = (link.clone(), owner.clone());
-            tokio::task::spawn_local(driver().run(OwnedLink { link, owner }));
+            driving.spawn(driver().run(OwnedLink { link, owner }));
         }
     }
 
@@ -42,10 +104,16 @@ impl<W: 'static> Set<W> {
     /// or later: it is for benches, which put bytes in memory where the socket would be.
     #[doc(hidden)]
     pub fn drive_over(&self, stream: Stream, owner: &Rc<dyn Owner<W>>, driver: Driver) {
-        if let Some(link) = self.links.first() {
+        if let (Some(link), Some(driving)) = (self.links.first(), self.drivers.first()) {
             let (link, owner) = (link.clone(), owner.clone());
-            tokio::task::spawn_local(driver.run_over(stream, OwnedLink { link, owner }));
+            driving.spawn(driver.run_over(stream, OwnedLink { link, owner }));
         }
+    }
+
+    /// Has what has arrived on the links so far handed out now, rather than when the turn comes to
+    /// their tasks. Not for [`Owner`]'s methods.
+    pub fn receive(&self) {
+        self.drivers.iter().for_each(|driving| driving.receive());
     }
 
     /// Whether some link is admitted. Unlike [`pick`](Self::pick), it may be asked while a reply is

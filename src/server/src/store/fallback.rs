@@ -71,7 +71,10 @@ impl Fallback {
 
     /// The command of this waiter awaits no reply any more.
     pub(super) fn ended(&self, waiter: &ReadWaiter) {
-        let (ReadWaiter::Field(answer) | ReadWaiter::Many(answer, _)) = waiter else {
+        let (ReadWaiter::Field(answer)
+        | ReadWaiter::Tracked(answer, _)
+        | ReadWaiter::Many(answer, ..)) = waiter
+        else {
             return;
         };
         self.in_flight.set(self.in_flight.get().saturating_sub(1));

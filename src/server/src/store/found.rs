@@ -70,23 +70,37 @@ pub struct Found {
 /// What was found, or why there is nothing.
 pub(super) type ReadResult = Result<Found, ReadError>;
 
+/// A field whose value is to be kept, if nothing was dropped since its command was written.
+pub struct Wanted {
+    /// Its name.
+    pub field: Box<[u8]>,
+    /// How often was dropped before.
+    pub generation: u64,
+}
+
 /// Who waits for a reply on a read link.
 pub enum ReadWaiter {
     /// All who joined one `HGET`.
     Field(Rc<Answer<ReadResult>>),
-    /// One `HMGET`, and the names it asked for.
-    Many(Rc<Answer<ReadResult>>, Box<[Box<[u8]>]>),
+    /// The same, and what is to be kept of its reply.
+    Tracked(Rc<Answer<ReadResult>>, Box<Wanted>),
+    /// One `HMGET`, the names it asked for, and how often was dropped before.
+    Many(Rc<Answer<ReadResult>>, Box<[Box<[u8]>]>, u64),
     Probe(Question),
+    /// `CLIENT TRACKING`: on, or off.
+    Tracking(bool),
 }
 
 impl ReadWaiter {
     /// The connection ended before the reply.
     pub(super) fn lose(self) {
         match self {
-            ReadWaiter::Field(answer) | ReadWaiter::Many(answer, _) => {
+            ReadWaiter::Field(answer)
+            | ReadWaiter::Tracked(answer, _)
+            | ReadWaiter::Many(answer, ..) => {
                 answer.resolve(Err(ReadError::Lost));
             }
-            ReadWaiter::Probe(_) => {}
+            ReadWaiter::Probe(_) | ReadWaiter::Tracking(_) => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The links to the master: waiting for one, and what their replies say.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -129,6 +129,32 @@ impl Master {
         (number, verdict)
     }
 
+    fn on_ready(&self, link: &Link<WriteWaiter>, greeting: Greeting) {
+        let (address, protocol) = (&self.address, greeting.protocol);
+        tracing::info!(role = "write", %address, "write {address}: connected (RESP{protocol})");
+        link.admit(true);
+        self.cpu_refused.set(false);
+        self.confirmations.changed(link);
+        self.ready.notify_waiters();
+    }
+
+    fn on_reply(&self, link: &Link<WriteWaiter>, waiter: WriteWaiter, reply: Reply<'_>) -> Verdict {
+        match waiter {
+            WriteWaiter::Hset(answer) => self.on_hset(&answer, reply),
+            WriteWaiter::Wait(answer) => self.on_wait(link, &answer, reply),
+            WriteWaiter::Count(answer) => self.on_count(&answer, reply),
+            WriteWaiter::Cpu => {
+                self.on_cpu(reply);
+                Verdict::Continue
+            }
+        }
+    }
+
+    fn on_down(&self, link: &Link<WriteWaiter>, why: &str) {
+        self.confirmations.changed(link);
+        *self.trouble.borrow_mut() = format!("master {}: {why}", self.address);
+    }
+
     fn on_hset(&self, answer: &Answer<HsetReply>, reply: Reply<'_>) -> Verdict {
         let (number, verdict) = self.number(reply, "HSET was answered with no number");
         answer.resolve(match number {
@@ -180,26 +206,22 @@ impl Master {
     }
 }
 
-impl Owner<WriteWaiter> for Master {
+/// Takes in what arrives from the master. Weak, since the drivers that hold it belong to the set
+/// that the master's links are.
+pub struct MasterOwner(pub Weak<Master>);
+
+impl Owner<WriteWaiter> for MasterOwner {
     fn ready(&self, link: &Rc<Link<WriteWaiter>>, greeting: Greeting) {
-        let (address, protocol) = (&self.address, greeting.protocol);
-        tracing::info!(role = "write", %address, "write {address}: connected (RESP{protocol})");
-        link.admit(true);
-        self.cpu_refused.set(false);
-        self.confirmations.changed(link);
-        self.ready.notify_waiters();
+        if let Some(master) = self.0.upgrade() {
+            master.on_ready(link, greeting);
+        }
     }
 
     fn reply(&self, link: &Link<WriteWaiter>, waiter: WriteWaiter, reply: Reply<'_>) -> Verdict {
-        match waiter {
-            WriteWaiter::Hset(answer) => self.on_hset(&answer, reply),
-            WriteWaiter::Wait(answer) => self.on_wait(link, &answer, reply),
-            WriteWaiter::Count(answer) => self.on_count(&answer, reply),
-            WriteWaiter::Cpu => {
-                self.on_cpu(reply);
-                Verdict::Continue
-            }
-        }
+        let master = self.0.upgrade();
+        master.map_or(Verdict::Continue, |master| {
+            master.on_reply(link, waiter, reply)
+        })
     }
 
     fn push(&self, _link: &Link<WriteWaiter>, _push: Reply<'_>) {}
@@ -209,8 +231,9 @@ impl Owner<WriteWaiter> for Master {
     }
 
     fn down(&self, link: &Link<WriteWaiter>, why: &str) {
-        self.confirmations.changed(link);
-        *self.trouble.borrow_mut() = format!("master {}: {why}", self.address);
+        if let Some(master) = self.0.upgrade() {
+            master.on_down(link, why);
+        }
     }
 }
 

@@ -9,18 +9,22 @@
 //!
 //! All of it belongs to one worker thread: `Rc` and `Cell`, no lock, nothing shared.
 
+mod cache;
 mod confirm;
 mod confirmations;
 mod fallback;
 mod found;
+mod joinable;
 mod key;
 mod master;
 mod number;
 mod probe;
+mod read_options;
 mod reads;
 mod render;
 mod room;
 mod source;
+mod tracking;
 mod waiter;
 mod write_error;
 mod write_reply;
@@ -31,10 +35,12 @@ pub use found::{Found, ReadError};
 pub use key::{CURRENT, HASH};
 pub use number::shortest;
 pub use probe::{ReadRole, Replication, Rule, is_loading};
-pub use reads::{Read, ReadMode, ReadOptions, Reads};
+pub use read_options::{ReadMode, ReadOptions};
+pub use reads::{Read, Reads};
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use redis_api_wire::resp::ErrorKind;
 pub use source::Place;
+pub use tracking::TrackedOptions;
 pub use waiter::{Answer, Wait};
 pub use write_error::{Progress, WriteError};
 pub use writes::{WriteOptions, Writes};

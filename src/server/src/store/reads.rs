@@ -4,28 +4,28 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::fallback::Fallback;
-use super::found::{Found, ReadError, ReadResult, ReadWaiter};
+use super::found::{Found, ReadError, ReadResult, ReadWaiter, Wanted};
+use super::joinable::Joinable;
 use super::key::{CURRENT, HASH};
-use super::probe::{self, ReadCommand, ReadRole, Rule};
+use super::probe::{self, Question, ReadCommand, Rule};
+use super::read_options::{ReadMode, ReadOptions};
 use super::render::{self, CurrentBody};
 use super::source::{Place, Source};
+use super::tracking::Tracking;
 use super::waiter::{Answer, Wait};
 use crate::metrics;
 use crate::net::{Link, Owner, Set};
 use crate::turn::Turn;
 use redis_api_wire::conn::{Error, Fate, Greeting, Refusal, Verdict};
 use redis_api_wire::resp::{self, Reply};
-
-/// Waiters of one command. More are shed: it bounds what a server that hangs makes us keep.
-const MAX_WAITERS: usize = 16 * 1024;
 
 /// So many waiters of one command make a crowd: more are on their way (see [`Link::set_crowded`]).
 const CROWD: usize = 4;
@@ -36,45 +36,16 @@ const MIN_SWEEP: usize = 64;
 /// Times that one read is sent at most, when connections are lost under it.
 const MAX_SENDS: u8 = 3;
 
-/// How reads become commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadMode {
-    /// Reads of the same field that wait at the same moment share one command.
-    Batch,
-    /// One command per read.
-    Direct,
-}
-
-/// How to read.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadOptions {
-    /// How reads become commands.
-    pub mode: ReadMode,
-    /// Which servers are read from.
-    pub role: ReadRole,
-    /// A replica whose data is older than this may not answer; `None`: whatever its age.
-    pub max_stale: Option<Duration>,
-}
-
-/// A command that can still be joined: not yet sent while its link's stamp stands.
-struct Joinable {
-    answer: Rc<Answer<ReadResult>>,
-    link: Rc<Link<ReadWaiter>>,
-    stamp: u64,
-}
-
-impl Joinable {
-    fn joinable(&self) -> bool {
-        self.link.stamp() == self.stamp && self.link.is_admitted()
-    }
-}
-
 /// The read side of one worker.
 pub struct Reads {
     mode: ReadMode,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
     replica: Source,
+    /// What is kept of it, if that is asked for.
+    tracking: Option<Tracking>,
+    /// The turn in which what had arrived was last taken in ahead of the reads.
+    received: Cell<Option<Instant>>,
     /// Asked while no link of `replica` is usable.
     fallback: Option<Fallback>,
     hget_current: Bytes,
@@ -106,8 +77,14 @@ impl Reads {
             role: options.role,
             max_stale: options.max_stale,
         };
+        let tracking = (options.mode == ReadMode::Tracked).then(|| {
+            let (links, address) = (set.links().len(), address.clone());
+            Tracking::new(options.tracked, links, address, metrics.clone())
+        });
         Rc::new(Reads {
             mode: options.mode,
+            tracking,
+            received: Cell::new(None),
             turn,
             replica: Source::new(Place::Replica, address, rule, set, probed, metrics.clone()),
             metrics,
@@ -124,7 +101,7 @@ impl Reads {
     /// Whom the drivers of the links to this server tell what arrives.
     pub fn owner(self: &Rc<Self>, place: Place) -> Rc<dyn Owner<ReadWaiter>> {
         Rc::new(LinkOwner {
-            reads: self.clone(),
+            reads: Rc::downgrade(self),
             place,
         })
     }
@@ -143,27 +120,77 @@ impl Reads {
 
     /// The field behind `/`.
     pub fn current(self: &Rc<Self>, now: Instant) -> Read {
-        self.read(Asked::Current, now)
+        match self.kept(CURRENT.as_bytes()) {
+            Some(found) => Read::done(found),
+            None => self.read(Asked::Current, now),
+        }
     }
 
     /// Any other field. `field` must be of the alphabet of field names.
     pub fn field(self: &Rc<Self>, field: &[u8], now: Instant) -> Read {
-        self.read(Asked::Field(field.into()), now)
+        match self.kept(field) {
+            Some(found) => Read::done(found),
+            None => self.read(Asked::Field(field.into()), now),
+        }
     }
 
     /// Several fields by one `HMGET`; the body is an object in the order asked.
     pub fn many(self: &Rc<Self>, fields: Box<[Box<[u8]>]>, now: Instant) -> Read {
-        self.read(Asked::Many(fields), now)
+        match self.kept_many(&fields) {
+            Some(found) => Read::done(found),
+            None => self.read(Asked::Many(fields), now),
+        }
+    }
+
+    /// What is kept of a field. What has arrived from the server is taken in first, once in a turn:
+    /// a push among it may say that it is true no more.
+    fn kept(&self, field: &[u8]) -> Option<Found> {
+        let (tracking, now) = self.tracking()?;
+        let kept = tracking.get(field, now);
+        tracking.count(kept.is_some());
+        kept.map(|kept| Found {
+            body: kept.body,
+            age: self.replica.shown_age_of(kept.link),
+        })
+    }
+
+    /// The same for several fields, if all of them are known.
+    fn kept_many(&self, fields: &[Box<[u8]>]) -> Option<Found> {
+        let (tracking, now) = self.tracking()?;
+        let mut age = None;
+        let body = render::many_kept(fields, |field| {
+            let kept = tracking.get(field, now)?;
+            age = age.max(self.replica.shown_age_of(kept.link));
+            Some(kept.body)
+        });
+        tracking.count(body.is_some());
+        body.map(|body| Found {
+            body: Some(body),
+            age,
+        })
+    }
+
+    fn tracking(&self) -> Option<(&Tracking, Instant)> {
+        let tracking = self.tracking.as_ref()?;
+        let now = self.turn.now();
+        if self.received.replace(Some(now)) != Some(now) {
+            self.replica.receive();
+        }
+        tracking.is_on().then_some((tracking, now))
+    }
+
+    fn generation(&self) -> Option<u64> {
+        self.tracking.as_ref().map(Tracking::generation)
     }
 
     fn read(self: &Rc<Self>, asked: Asked, now: Instant) -> Read {
         let wait = self.send(&asked, now);
-        Read {
+        Read(Reading::Sent {
             reads: self.clone(),
             asked,
             wait,
             sends: 1,
-        }
+        })
     }
 
     fn send(&self, asked: &Asked, now: Instant) -> Result<Wait<ReadResult>, ReadError> {
@@ -176,26 +203,28 @@ impl Reads {
 
     fn send_current(&self, now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         let mut current = self.current.borrow_mut();
-        if let Some(open) = current.as_ref().filter(|open| open.joinable()) {
-            return join(open);
+        if let Some(open) = current.as_ref().filter(|open| open.is_open()) {
+            return open.join();
         }
-        let open = self.open(now, |out| out.extend_from_slice(&self.hget_current))?;
+        let open = self.open(CURRENT.as_bytes(), now, |out| {
+            out.extend_from_slice(&self.hget_current);
+        })?;
         let wait = open.answer.wait();
-        *current = (self.mode == ReadMode::Batch).then_some(open);
+        *current = (self.mode != ReadMode::Direct).then_some(open);
         Ok(wait)
     }
 
     fn send_field(&self, field: &[u8], now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         let mut fields = self.fields.borrow_mut();
-        if let Some(open) = fields.get(field).filter(|open| open.joinable()) {
-            return join(open);
+        if let Some(open) = fields.get(field).filter(|open| open.is_open()) {
+            return open.join();
         }
         self.forget_sent(&mut fields);
-        let open = self.open(now, |out| {
+        let open = self.open(field, now, |out| {
             resp::command(out, &[b"HGET", HASH.as_bytes(), field]);
         })?;
         let wait = open.answer.wait();
-        if self.mode == ReadMode::Batch {
+        if self.mode != ReadMode::Direct {
             fields.insert(field.into(), open);
         }
         Ok(wait)
@@ -206,14 +235,15 @@ impl Reads {
     /// map.
     fn forget_sent(&self, fields: &mut HashMap<Box<[u8]>, Joinable>) {
         if fields.len() >= self.sweep_at.get() {
-            fields.retain(|_, open| open.joinable());
+            fields.retain(|_, open| open.is_open());
             self.sweep_at.set((2 * fields.len()).max(MIN_SWEEP));
         }
     }
 
     fn send_many(&self, fields: &[Box<[u8]>], now: Instant) -> Result<Wait<ReadResult>, ReadError> {
         let answer = Answer::new(1);
-        let waiter = ReadWaiter::Many(answer.clone(), fields.into());
+        let generation = self.generation().unwrap_or(0);
+        let waiter = ReadWaiter::Many(answer.clone(), fields.into(), generation);
         self.enqueue(waiter, now, |out| {
             let mut args: Vec<&[u8]> = vec![b"HMGET", HASH.as_bytes()];
             args.extend(fields.iter().map(Box::as_ref));
@@ -225,11 +255,19 @@ impl Reads {
     /// Opens a command that others may join.
     fn open(
         &self,
+        field: &[u8],
         now: Instant,
         encode: impl FnOnce(&mut bytes::BytesMut),
     ) -> Result<Joinable, ReadError> {
         let answer = Answer::new(self.last_size.get());
-        let link = self.enqueue(ReadWaiter::Field(answer.clone()), now, encode)?;
+        let waiter = match self.generation() {
+            None => ReadWaiter::Field(answer.clone()),
+            Some(generation) => {
+                let field = field.into();
+                ReadWaiter::Tracked(answer.clone(), Box::new(Wanted { field, generation }))
+            }
+        };
+        let link = self.enqueue(waiter, now, encode)?;
         Ok(Joinable {
             answer,
             link: link.clone(),
@@ -271,6 +309,9 @@ impl Reads {
     /// Asks every connected link how it is. To be called each second.
     pub fn probe(&self) {
         let now = self.turn.now();
+        if let Some(tracking) = &self.tracking {
+            tracking.look(self.replica.links(), now);
+        }
         self.replica.probe(now);
         if let Some(fallback) = &self.fallback {
             fallback.source().probe(now);
@@ -315,6 +356,7 @@ impl Reads {
     fn on_reply(
         &self,
         source: &Source,
+        tracking: Option<&Tracking>,
         link: &Link<ReadWaiter>,
         waiter: ReadWaiter,
         reply: Reply<'_>,
@@ -323,81 +365,140 @@ impl Reads {
         // it is.
         let believed = link.is_admitted() || matches!(reply.plain(), Reply::Error(_));
         match waiter {
-            ReadWaiter::Probe(question) => source.on_probe(link, question, reply),
-            ReadWaiter::Field(_) | ReadWaiter::Many(..) if !believed => {
+            ReadWaiter::Probe(question) => {
+                let verdict = source.on_probe(link, question, reply);
+                if let Some(tracking) = tracking {
+                    if question == Question::Replication {
+                        tracking.answered(link);
+                    }
+                    if source.has_link_changed(link) || !link.is_admitted() {
+                        tracking.drop_all();
+                    }
+                }
+                verdict
+            }
+            ReadWaiter::Tracking(on) => {
+                if let Some(tracking) = tracking.filter(|_| on) {
+                    tracking.on_asked(link, reply);
+                }
+                Verdict::Continue
+            }
+            _ if !believed => {
                 waiter.lose();
                 Verdict::Continue
+            }
+            ReadWaiter::Tracked(answer, wanted) => {
+                let value = self.value(reply);
+                if let (Some(tracking), Ok(body)) = (tracking, &value) {
+                    let now = self.turn.now();
+                    tracking.store(link, &wanted.field, body.clone(), wanted.generation, now);
+                }
+                self.settle(source, link, ReadCommand::Hget, &answer, value)
             }
             ReadWaiter::Field(answer) => {
                 let value = self.value(reply);
                 self.settle(source, link, ReadCommand::Hget, &answer, value)
             }
-            ReadWaiter::Many(answer, names) => {
+            ReadWaiter::Many(answer, names, generation) => {
                 let value = render::many(&names, reply.plain()).map(Some);
+                if let (Some(tracking), Ok(_)) = (tracking, &value) {
+                    let now = self.turn.now();
+                    for (name, body) in render::each(&names, reply.plain()) {
+                        tracking.store(link, name, body, generation, now);
+                    }
+                }
                 self.settle(source, link, ReadCommand::Hmget, &answer, value)
             }
         }
     }
 }
 
-/// Takes in what arrives from one of the two servers.
+/// Takes in what arrives from one of the two servers. Weak, since the drivers that hold it belong
+/// to the set that the reads hold.
 struct LinkOwner {
-    reads: Rc<Reads>,
+    reads: Weak<Reads>,
     place: Place,
 }
 
+/// One of the two servers, as its [`LinkOwner`] sees it.
+struct Side<'a> {
+    reads: &'a Reads,
+    source: &'a Source,
+    /// Of the fallback.
+    fallback: Option<&'a Fallback>,
+    /// Of the replica.
+    tracking: Option<&'a Tracking>,
+}
+
 impl LinkOwner {
-    /// The second choice, if it is what this is about.
-    fn fallback(&self) -> Option<&Fallback> {
-        match self.place {
+    fn with<T>(&self, act: impl FnOnce(Side<'_>) -> T) -> Option<T> {
+        let reads = self.reads.upgrade()?;
+        let fallback = match self.place {
             Place::Replica => None,
-            Place::Fallback => self.reads.fallback.as_ref(),
-        }
-    }
-
-    fn source(&self) -> &Source {
-        self.fallback()
-            .map_or(&self.reads.replica, Fallback::source)
-    }
-
-    /// The command of this waiter awaits no reply any more.
-    fn ended(&self, waiter: &ReadWaiter) {
-        if let Some(fallback) = self.fallback() {
-            fallback.ended(waiter);
-        }
+            Place::Fallback => reads.fallback.as_ref(),
+        };
+        Some(act(Side {
+            reads: &reads,
+            source: fallback.map_or(&reads.replica, Fallback::source),
+            fallback,
+            tracking: reads.tracking.as_ref().filter(|_| fallback.is_none()),
+        }))
     }
 }
 
 impl Owner<ReadWaiter> for LinkOwner {
     fn ready(&self, link: &Rc<Link<ReadWaiter>>, greeting: Greeting) {
-        self.source().connected(link, greeting);
-        self.source().probe_link(link, self.reads.turn.now());
+        self.with(|side| {
+            let now = side.reads.turn.now();
+            side.source.connected(link, greeting);
+            if let Some(tracking) = side.tracking {
+                tracking.connected(link, greeting.protocol, now);
+            }
+            side.source.probe_link(link, now);
+        });
     }
 
     fn reply(&self, link: &Link<ReadWaiter>, waiter: ReadWaiter, reply: Reply<'_>) -> Verdict {
-        self.ended(&waiter);
-        self.reads.on_reply(self.source(), link, waiter, reply)
+        let verdict = self.with(|side| {
+            if let Some(fallback) = side.fallback {
+                fallback.ended(&waiter);
+            }
+            let verdict = side
+                .reads
+                .on_reply(side.source, side.tracking, link, waiter, reply);
+            if let Some(tracking) = side.tracking.filter(|_| !link.is_admitted()) {
+                tracking.drop_all();
+            }
+            verdict
+        });
+        verdict.unwrap_or(Verdict::Continue)
     }
 
-    fn push(&self, _link: &Link<ReadWaiter>, _push: Reply<'_>) {
-        // Nothing is subscribed to or tracked: a push tells us nothing.
+    fn push(&self, _link: &Link<ReadWaiter>, push: Reply<'_>) {
+        self.with(|side| {
+            if let Some(tracking) = side.tracking {
+                tracking.on_push(push);
+            }
+        });
     }
 
     fn lost(&self, waiter: ReadWaiter, _fate: Fate, _error: &Error) {
-        self.ended(&waiter);
+        self.with(|side| {
+            if let Some(fallback) = side.fallback {
+                fallback.ended(&waiter);
+            }
+        });
         waiter.lose();
     }
 
-    fn down(&self, _link: &Link<ReadWaiter>, why: &str) {
-        self.source().down(why);
+    fn down(&self, link: &Link<ReadWaiter>, why: &str) {
+        self.with(|side| {
+            if let Some(tracking) = side.tracking {
+                tracking.ended(link);
+            }
+            side.source.down(why);
+        });
     }
-}
-
-fn join(open: &Joinable) -> Result<Wait<ReadResult>, ReadError> {
-    if open.answer.waiters() >= MAX_WAITERS {
-        return Err(ReadError::Shed);
-    }
-    Ok(open.answer.wait())
 }
 
 fn refused(refusal: Refusal) -> ReadError {
@@ -436,33 +537,51 @@ impl Asked {
 ///
 /// # Cancel safety
 /// Dropping it abandons the answer; the command keeps its place in the connection's queue.
-pub struct Read {
-    reads: Rc<Reads>,
-    asked: Asked,
-    wait: Result<Wait<ReadResult>, ReadError>,
-    sends: u8,
+pub struct Read(Reading);
+
+enum Reading {
+    /// Answered from what is kept. Taken by the first poll.
+    Done(Option<Found>),
+    Sent {
+        reads: Rc<Reads>,
+        asked: Asked,
+        wait: Result<Wait<ReadResult>, ReadError>,
+        sends: u8,
+    },
+}
+
+impl Read {
+    fn done(found: Found) -> Self {
+        Read(Reading::Done(Some(found)))
+    }
 }
 
 impl Future for Read {
     type Output = ReadResult;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ReadResult> {
+        let (reads, asked, wait, sends) = match &mut self.0 {
+            Reading::Done(found) => {
+                return found.take().map_or(Poll::Pending, |it| Poll::Ready(Ok(it)));
+            }
+            Reading::Sent {
+                reads,
+                asked,
+                wait,
+                sends,
+            } => (reads, asked, wait, sends),
+        };
         loop {
-            let outcome = match &mut self.wait {
+            let outcome = match wait {
                 Err(error) => return Poll::Ready(Err(error.clone())),
                 Ok(wait) => std::task::ready!(Pin::new(wait).poll(cx)),
             };
-            let again = self.sends < MAX_SENDS && self.reads.mode == ReadMode::Batch;
-            if !(again
-                && outcome
-                    .as_ref()
-                    .is_err_and(|error| self.asked.is_lost(error)))
-            {
+            let again = *sends < MAX_SENDS && reads.mode != ReadMode::Direct;
+            if !(again && outcome.as_ref().is_err_and(|error| asked.is_lost(error))) {
                 return Poll::Ready(outcome);
             }
-            self.sends += 1;
-            let now = self.reads.turn.now();
-            self.wait = self.reads.send(&self.asked, now);
+            *sends += 1;
+            *wait = reads.send(asked, reads.turn.now());
         }
     }
 }

@@ -39,13 +39,65 @@ impl CurrentBody {
         if !is_relayed(stored) {
             return Err(ReadError::NotANumber { field: None });
         }
-        let mut body = BytesMut::with_capacity(OPEN.len() + stored.len() + 1);
-        body.put_slice(OPEN);
-        body.put_slice(stored);
-        body.put_u8(b'}');
-        *last = body.freeze();
+        *last = current(stored);
         Ok(last.clone())
     }
+}
+
+/// `{"current":N}` for a stored number.
+fn current(stored: &[u8]) -> Bytes {
+    let mut body = BytesMut::with_capacity(OPEN.len() + stored.len() + 1);
+    body.put_slice(OPEN);
+    body.put_slice(stored);
+    body.put_u8(b'}');
+    body.freeze()
+}
+
+/// Each name of an `HMGET` with the body that a read of it alone has; `None` for a field that is
+/// not there.
+pub fn each<'a>(
+    names: &'a [Box<[u8]>],
+    reply: Reply<'a>,
+) -> impl Iterator<Item = (&'a [u8], Option<Bytes>)> {
+    let values = match reply {
+        Reply::Array(values) => Some(values),
+        _ => None,
+    };
+    let values = values.into_iter().flatten();
+    let known = |(name, value): (&'a [u8], Reply<'a>)| match value.plain() {
+        Reply::Null => Some((name, None)),
+        Reply::Bulk(stored) if is_relayed(stored) => Some((name, Some(current(stored)))),
+        _ => None,
+    };
+    let names = names.iter().map(Box::as_ref);
+    names.zip(values).filter_map(known)
+}
+
+/// Makes the same body as [`many`] from the bodies of the fields alone; `None` if `get` does not
+/// know one of them.
+pub fn many_kept(
+    names: &[Box<[u8]>],
+    mut get: impl FnMut(&[u8]) -> Option<Option<Bytes>>,
+) -> Option<Bytes> {
+    let mut body = BytesMut::with_capacity(64 * names.len());
+    let mut before = b'{';
+    for name in names {
+        let kept = get(name)?;
+        body.put_u8(before);
+        body.put_u8(b'"');
+        body.put_slice(name);
+        body.put_slice(b"\":");
+        let stored = kept
+            .as_ref()
+            .map(|kept| kept.strip_prefix(OPEN)?.strip_suffix(b"}"));
+        body.put_slice(match stored {
+            None => b"null",
+            Some(stored) => stored?,
+        });
+        before = b',';
+    }
+    body.put_u8(b'}');
+    Some(body.freeze())
 }
 
 /// Makes `{"A":1,"B":null}` from the names asked for and the reply to `HMGET`.

@@ -51,6 +51,10 @@ struct LinkState {
     refusal: RefCell<Option<ReadError>>,
     /// [`Replication::silent_before`] of the next probe that finds the link to the master down.
     silence: Cell<u32>,
+    /// Its server's link to the master, at the last look.
+    link_up: Cell<Option<bool>>,
+    /// That has changed since it was last asked for.
+    link_changed: Cell<bool>,
     /// The age of its data in seconds, where readers are to be told of it.
     shown_age: Cell<Option<u32>>,
 }
@@ -133,7 +137,29 @@ impl Source {
 
     /// How old what this link answers is, in seconds, if readers are to be told.
     pub fn shown_age(&self, link: &Link<ReadWaiter>) -> Option<u32> {
-        self.state(link)?.shown_age.get()
+        self.shown_age_of(link.index())
+    }
+
+    /// The same, by the link's index.
+    pub fn shown_age_of(&self, link: usize) -> Option<u32> {
+        self.states.get(link)?.shown_age.get()
+    }
+
+    /// Whether its server's link to the master has gone down or come back since this was last
+    /// asked.
+    pub fn has_link_changed(&self, link: &Link<ReadWaiter>) -> bool {
+        self.state(link)
+            .is_some_and(|state| state.link_changed.take())
+    }
+
+    /// The links.
+    pub fn links(&self) -> impl Iterator<Item = &Link<ReadWaiter>> {
+        self.set.links().iter().map(|link| &**link)
+    }
+
+    /// Takes in what has arrived on the links.
+    pub fn receive(&self) {
+        self.set.receive();
     }
 
     fn state(&self, link: &Link<ReadWaiter>) -> Option<&LinkState> {
@@ -219,6 +245,10 @@ impl Source {
 
     fn on_replication(&self, link: &Link<ReadWaiter>, state: &LinkState, info: &[u8]) {
         let mut replication = Replication::parse(info);
+        let link_up = Some(replication.link_up);
+        if state.link_up.replace(link_up) != link_up {
+            state.link_changed.set(true);
+        }
         if replication.link_up {
             state.silence.set(replication.age().unwrap_or(0));
         }

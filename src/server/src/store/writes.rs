@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::confirm::confirm;
 use super::key::HASH;
-use super::master::Master;
+use super::master::{Master, MasterOwner};
 use super::room;
 use super::waiter::Answer;
 use super::write_error::{Progress, WriteError};
@@ -47,7 +47,7 @@ impl Writes {
 
     /// Whom the links' drivers tell what arrives.
     pub fn owner(&self) -> Rc<dyn Owner<WriteWaiter>> {
-        self.master.clone()
+        Rc::new(MasterOwner(Rc::downgrade(&self.master)))
     }
 
     /// Why there is no connection to the master, in words.

@@ -88,8 +88,10 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
             metrics.clone(),
         )
     });
+    let mut how = options.reads;
+    how.tracked.max_bytes /= context.workers;
     let reads = Reads::new(
-        options.reads,
+        how,
         replica.address(),
         replica.set.clone(),
         probed,

@@ -1,10 +1,14 @@
 //! The rules of joining, sending again and refusing, on links that the test drives by hand.
 
+mod tracked;
+
 use std::task::Waker;
 
 use super::*;
 use crate::metrics::{RoleOf, Side};
 use crate::net::test::{self, Hand};
+use crate::store::joinable::MAX_WAITERS;
+use crate::store::{ReadRole, TrackedOptions};
 use redis_api_wire::resp::ErrorKind;
 
 /// What a usable server says when asked how it is: persistence, a read, replication, CPU.
@@ -37,6 +41,10 @@ impl Rig {
             mode,
             role: ReadRole::Any,
             max_stale: None,
+            tracked: TrackedOptions {
+                max_bytes: 1 << 20,
+                max_age: None,
+            },
         };
         let role = RoleOf::new(metrics.clone(), Side::Read);
         let set = Set::new(links, &role);
