@@ -77,6 +77,7 @@ fn wrong_words_give_status_2() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn no_output_holds_a_password() {
     let addresses = [
         "redis://user:hunter2@",
@@ -157,6 +158,7 @@ fn no_output_holds_a_password() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
     let environment = [
         "REDIS_PASS",

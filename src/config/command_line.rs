@@ -25,8 +25,8 @@ Forms:
   sense. Sizes are bytes, or end in k or KiB (1,024 bytes), m or MiB. Bare flags take true or false
   in the environment.";
 
-/// What clap makes of the command line once the subcommand's flags that it doesn't know are gone, of
-/// which it would name the first only; and a sentence about each of those.
+/// What clap makes of the command line once the subcommand's flags that it doesn't know are gone,
+/// of which it would name the first only; and a sentence about each of those.
 pub(super) fn matches(args: Vec<OsString>) -> (Result<ArgMatches, clap::Error>, Vec<String>) {
     let mut args = with_hyphens_joined(args);
     let mut unknown = Vec::new();

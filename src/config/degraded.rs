@@ -51,8 +51,8 @@ pub(super) fn fallback(
     Some(on.then_some(FallbackOptions { set, max_in_flight }))
 }
 
-/// Shortest stall timeout of a connection on which is waited: an idle server may be 100 ms late with
-/// the answer.
+/// Shortest stall timeout of a connection on which is waited: an idle server may be 100 ms late
+/// with the answer.
 const WAIT_STALL: Duration = Duration::from_secs(1);
 
 /// `--write-wait`, and the write side fit for it.

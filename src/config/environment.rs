@@ -114,7 +114,8 @@ fn bare(variable: &str) -> &str {
 }
 
 /// Whether Kubernetes sets this variable in each pod, for a Service whose name begins with
-/// `redis-api` (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+/// `redis-api`: see "Environment variables" in
+/// <https://kubernetes.io/docs/concepts/services-networking/service/>.
 fn is_of_kubernetes(name: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     if name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.ends_with("_PORT")

@@ -1,7 +1,7 @@
 //! What a flag, a group of flags and a subcommand are.
 //!
-//! A flag's variable follows from its name ([`super::environment::variable`]), so the two cannot drift
-//! apart.
+//! A flag's variable follows from its name ([`super::environment::variable`]), so the two cannot
+//! drift apart.
 
 /// One flag of one subcommand.
 pub(super) struct Flag {

@@ -81,7 +81,8 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// The values of a flag that repeats, where it stands on the command line, each as it was given.
+    /// The values of a flag that repeats, where it stands on the command line, each as it was
+    /// given.
     #[cfg(feature = "rig")]
     pub fn flag_values(&self, flag: &str) -> Option<Vec<OsString>> {
         let texts = self.matches.get_many::<OsString>(flag)?;

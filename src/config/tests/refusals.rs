@@ -60,6 +60,7 @@ fn all_wrong_values_are_named_at_once() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn contradictions_are_refused_by_name() {
     fn check(args: &[&str], environment: &[(&str, &str)], names: &[&str]) {
         let text = refused(args, environment);

@@ -22,9 +22,9 @@ use tokio::time::timeout;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What has arrived by the deadline is in time, also when it is this process that was held up (by
-/// its share of the CPU, by the answers of some hundred bots): so many turns of the event loop bring
-/// it from the socket to the caller. hyper reads pieces of 8 KiB, each up to twice the last: six of
-/// them are far more than the longest window of a bot.
+/// its share of the CPU, by the answers of some hundred bots): so many turns of the event loop
+/// bring it from the socket to the caller. hyper reads pieces of 8 KiB, each up to twice the last:
+/// six of them are far more than the longest window of a bot.
 const LAST_TURNS: usize = 6;
 
 /// Keeps connections between questions. Cheap to clone.
@@ -50,7 +50,12 @@ pub enum Error {
     /// The answer is longer than asked for, in bytes.
     Long(usize),
     /// No connection, or it was lost; the request may have arrived.
-    Lost { connected: bool, text: String },
+    Lost {
+        /// There was a connection, so that the request may have arrived.
+        connected: bool,
+        /// What happened.
+        text: String,
+    },
 }
 
 impl fmt::Display for Error {

@@ -28,7 +28,12 @@ pub enum Error {
     /// The parent has ended already.
     Orphaned,
     /// The system refused it.
-    System { what: String, source: io::Error },
+    System {
+        /// What could not be done.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for Error {
@@ -54,8 +59,8 @@ impl std::error::Error for Error {
 }
 
 /// A command that runs `program` guarded and with a clean environment ([`environment`]); arguments
-/// that are added are the program's. It must be started on the main thread: the child is killed when
-/// the thread that started it ends.
+/// that are added are the program's. It must be started on the main thread: the child is killed
+/// when the thread that started it ends.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     // Our own file, also when another one has taken its place meanwhile.
     let mut command = Command::new("/proc/self/exe");

@@ -87,7 +87,8 @@ impl Latencies {
         self.histogram.value_at_quantile(quantile).min(HIGHEST_NS)
     }
 
-    /// The end of the bucket that `latency_ns` counts in, in ns: what [`Latencies::at`] gives for it.
+    /// The end of the bucket that `latency_ns` counts in, in ns: what [`Latencies::at`] gives for
+    /// it.
     pub fn bucket_end(&self, latency_ns: u64) -> u64 {
         let counted_as = latency_ns.clamp(LOWEST_NS, HIGHEST_NS);
         self.histogram

@@ -21,8 +21,8 @@
 //! | [`http`] | server, service, small server | `store`, `metrics`, `turn`, `token_file`; |
 //! | | | `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain, admin port | `http` and below |
-//! | [`check`] | says what is wrong with both servers and this process | `worker`, `store` and below |
-//! | [`sync_auth`] | tells a running Redis server what mounted files say | `worker`, `net`, `metrics` |
+//! | [`check`] | says what is wrong with servers and process | `worker`, `store` and below |
+//! | [`sync_auth`] | tells a running server what mounted files say | `worker`, `net`, `metrics` |
 //!
 //! All of them may use the crate `redis-api-wire`, which does no I/O.
 //!

@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn who_is_late_or_dead_is_left_out_and_shown() {
     let bots = Bots::start();
     let good = window(10.0, &[(100, 1, 200)]);

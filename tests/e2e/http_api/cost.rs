@@ -191,6 +191,7 @@ fn a_read_never_joins_a_command_that_was_sent_before_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn metrics_agree_with_what_was_done() {
     let redis = Redis::start_plain();
     let api = on_one_master(&redis, |builder| {

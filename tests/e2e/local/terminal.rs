@@ -95,6 +95,7 @@ fn emulator_knows_what_is_needed() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn table_is_drawn_in_place_and_nothing_is_left_changed() {
     let size = Winsize {
         ws_row: 40,

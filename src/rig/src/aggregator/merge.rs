@@ -4,11 +4,11 @@
 //! window is the one that a single bot would have measured. Rates add up, the worst of everything
 //! else counts.
 //!
-//! The times of all bots are moved to one clock, the first one's, by the ends of their windows: bots
-//! that are asked at the same moment have windows that end at the same moment, whatever their clocks
-//! say. So the merged window is as long as theirs are, also with clocks that are hours apart, with
-//! bots of different time-outs, or when a second begins between two questions. With equal clocks and
-//! ends nothing moves.
+//! The times of all bots are moved to one clock, the first one's, by the ends of their windows:
+//! bots that are asked at the same moment have windows that end at the same moment, whatever their
+//! clocks say. So the merged window is as long as theirs are, also with clocks that are hours
+//! apart, with bots of different time-outs, or when a second begins between two questions. With
+//! equal clocks and ends nothing moves.
 
 use std::time::{Duration, Instant};
 

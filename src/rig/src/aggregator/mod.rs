@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Invariants:
-//! - A bot that is slow, dead or sends no valid window costs its own figures and nobody else's, and is
-//!   shown as what it is.
+//! - A bot that is slow, dead or sends no valid window costs its own figures and nobody else's, and
+//!   is shown as what it is.
 //! - Bots, pods, bytes of an answer, points of the history, clients: everything has a limit.
 //!
 //! Non-goals: keeping anything beyond five minutes (scrape `/metrics`), rights in the cluster (DNS

@@ -197,8 +197,8 @@ impl Half {
     }
 }
 
-/// Kills it and reaps it, at the end of the process: later there is nobody to do so but process 1, and
-/// that of a container may never wait for what it has inherited.
+/// Kills it and reaps it, at the end of the process: later there is nobody to do so but process 1,
+/// and that of a container may never wait for what it has inherited.
 impl Drop for Half {
     #[expect(
         clippy::disallowed_methods,

@@ -17,7 +17,12 @@ pub enum Error {
     /// There is no vegeta on PATH.
     VegetaMissing,
     /// An address of the options is in use, or can't be listened on.
-    Listen { addr: SocketAddr, source: io::Error },
+    Listen {
+        /// As asked for.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// Something listens on all ports that were tried, up from this one.
     NoFreePort(u16),
     /// The certificates can't be made.
@@ -25,21 +30,32 @@ pub enum Error {
     /// The system has no random bytes for the password.
     Random,
     /// A call of the system failed.
-    Io { what: String, source: io::Error },
+    Io {
+        /// What could not be done.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A child ended by itself.
     Died {
+        /// Which child.
         name: String,
+        /// How it ended: its exit status or signal.
         status: String,
+        /// Its last lines.
         output: String,
         /// Empty: what is to be done stands in its output, if anywhere.
         cure: &'static str,
     },
     /// A child started, and wasn't ready in time.
     Slow {
+        /// Which child.
         name: String,
+        /// How long it had.
         timeout: Duration,
         /// What it still lacked at the last look.
         lacks: String,
+        /// Its last lines.
         output: String,
         /// As of [`Error::Died`].
         cure: &'static str,

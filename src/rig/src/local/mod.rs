@@ -10,8 +10,8 @@
 //!
 //! Invariants:
 //! - Nothing outlives the rig: Ctrl-C and SIGTERM stop every child within [`STOP_TIMEOUT`]; after
-//!   `kill -9` of this process the kernel ends the children (see [`crate::guarded`]) and the janitor
-//!   removes the data folder (see [`run_janitor`]), which holds every file that they write.
+//!   `kill -9` of this process the kernel ends the children (see [`crate::guarded`]) and the
+//!   janitor removes the data folder (see [`run_janitor`]), which holds every file that they write.
 //! - Every wait has a deadline, and a failure names the child, shows its last output and the cure.
 //! - Nothing listens beyond the loopback unless the options say so.
 //!

@@ -112,7 +112,7 @@ impl Parts {
             MASTER,
             &redis::master(place, &self.certs, &self.password),
             Probe::Accepts(place),
-            "it needs Redis 6 or newer (or Valkey) built with TLS; --redis-server names another one",
+            "it needs Redis 6 or newer (or Valkey) built with TLS; --redis-server names another",
         )
     }
 

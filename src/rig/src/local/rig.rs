@@ -21,7 +21,8 @@ use crate::guarded;
 /// [`Rig::stop`] does it in order.
 #[derive(Debug)]
 pub struct Rig {
-    // Fields are dropped in this order: the janitor, at the end of `children`, then finds no folder.
+    // Fields are dropped in this order: the janitor, at the end of `children`, then finds no
+    // folder.
     folder: TempDir,
     children: Children,
     parts: Parts,
@@ -57,8 +58,8 @@ impl Rig {
         }
     }
 
-    /// Sees whether the programs are there: what is missing is told before the [`StartLock`] is waited
-    /// for.
+    /// Sees whether the programs are there: what is missing is told before the [`StartLock`] is
+    /// waited for.
     pub(super) fn find_programs(options: &Options) -> Result<(), Error> {
         if options.target_url.is_none() {
             redis::find_server(options.redis_server.as_deref())?;

@@ -1,7 +1,7 @@
 //! The chart of a ramp, as SVG: rates on the x axis, three panels that share it. Pure.
 //!
-//! It brings its own white background, so that it reads the same in a light and in a dark viewer, and
-//! colours that people who see fewer of them can tell apart (Okabe and Ito).
+//! It brings its own white background, so that it reads the same in a light and in a dark viewer,
+//! and colours that people who see fewer of them can tell apart (Okabe and Ito).
 
 use std::ops::Range;
 
@@ -227,7 +227,8 @@ impl<'a> Scene<'a> {
         plot(&mut chart, &lines)
     }
 
-    /// The background of the steps whose load was not what was asked for; drawn first, below the rest.
+    /// The background of the steps whose load was not what was asked for; drawn first, below the
+    /// rest.
     fn bands<Y>(&self, chart: &mut Chart<'_, '_, Y>, y: Range<f64>) -> Outcome<()>
     where
         Y: Ranged<ValueType = f64>,

@@ -12,16 +12,28 @@ pub enum Error {
     /// The rig did not start, or a part of it ended.
     Rig(local::Error),
     /// A file or folder of the output can't be written.
-    Output { path: PathBuf, source: io::Error },
+    Output {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The rows can't be written as CSV.
     Csv(csv::Error),
     /// The chart can't be drawn.
     Chart(String),
     /// The bot did not start, ended, or gave no window; the text says which.
-    Bot { rate: f64, trouble: String },
+    Bot {
+        /// Requests a second that it was to send.
+        rate: f64,
+        /// What happened to it.
+        trouble: String,
+    },
     /// The system refused what every process needs.
     System {
+        /// What could not be done.
         what: &'static str,
+        /// Why not.
         source: io::Error,
     },
 }

@@ -41,8 +41,8 @@ impl Output {
         })
     }
 
-    /// Adds a row, to the file too: whatever comes after it, it is kept. Nothing that is in the file
-    /// is written again, which on a full disk would cost the rows before.
+    /// Adds a row, to the file too: whatever comes after it, it is kept. Nothing that is in the
+    /// file is written again, which on a full disk would cost the rows before.
     pub fn add(&mut self, step: Step) -> Result<(), Error> {
         if self.steps.is_empty() {
             say(format_args!("{HEADINGS}"));
@@ -91,8 +91,8 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Output { path, source }
 }
 
-const HEADINGS: &str = "\n  target/s    sent/s     good      p50 ms      p99 ms    p99.9 ms      max ms\
-                        \u{20}   API µs  Redis µs";
+const HEADINGS: &str = "\n  target/s    sent/s     good      p50 ms      p99 ms    p99.9 ms\
+                        \u{20}     max ms    API µs  Redis µs";
 
 /// A step as a line of the table; CPU time is per request.
 struct Row<'a>(&'a Step);

@@ -1,5 +1,5 @@
-//! `redis-api check`: connects as `serve` would, in both roles, and says line by line what it found,
-//! with the cure for what is wrong.
+//! `redis-api check`: connects as `serve` would, in both roles, and says line by line what it
+//! found, with the cure for what is wrong.
 //!
 //! Invariants:
 //! - No command that writes is sent: rights to write are asked for, never tried.

@@ -315,7 +315,7 @@ pub(super) fn judge(user: &str, rights: &[(Command, Right)], all: bool, remote: 
     if all && remote {
         return Verdict::warn(
             format!("user {user} may run everything on every key of a remote server"),
-            "log in as a user with the least rights (README, \"Least rights in Redis\")",
+            "log in as a user with the least rights (docs/access.md, \"Least rights in Redis\")",
         );
     }
     let names: Vec<_> = rights.iter().map(|(command, _)| command.name).collect();

@@ -2,7 +2,8 @@
 //!
 //! Files are read at each connect, so that they can be rotated without a restart. A file that can't
 //! be used (missing, empty, half-written, a key of another certificate) must not turn a lost
-//! connection into an outage: the last good content stays in use, is warned about once, and counted.
+//! connection into an outage: the last good content stays in use, is warned about once, and
+//! counted.
 //!
 //! Invariants:
 //! - files are read on the shared pool and for as long as a connect may take: a disk that hangs, or

@@ -206,7 +206,9 @@ fn refused(endpoint: &Endpoint, flaw: Option<Flaw>, error: &Error, kind: ErrorKi
                 sources.user
             ),
         },
-        ErrorKind::NoPerm => "grant it to the user (README, \"Least rights in Redis\")".into(),
+        ErrorKind::NoPerm => {
+            "grant it to the user (docs/access.md, \"Least rights in Redis\")".into()
+        }
         ErrorKind::MaxClients => {
             "raise the server's maxclients, or run fewer workers or connections".into()
         }

@@ -3,8 +3,8 @@
 //! - The certificate of the server is verified, always; there is no switch against it.
 //! - TLS 1.2 and 1.3, with the `ring` provider named here: with two providers in one build, rustls
 //!   would panic at the first connect if left to choose.
-//! - Nothing is kept here: `credentials` decides when files are read, and goes on with the last good
-//!   content of one that is broken.
+//! - Nothing is kept here: `credentials` decides when files are read, and goes on with the last
+//!   good content of one that is broken.
 //!
 //! Not here: the handshake itself, and its deadline.
 

@@ -439,6 +439,7 @@ fn errors_of_the_socket_are_explained_or_passed_on() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn unusable_files_are_named_with_the_cure() {
     fn check(options: &TlsOptions, words: &[&str]) {
         let error = prepared(options, "redis.example")
