@@ -22,7 +22,8 @@ else
 fi
 
 if command -v shellcheck >/dev/null 2>&1; then
-  shellcheck -x scripts/*.sh tuning/*.sh tests/cluster/*/*.sh .ci/run
+  shellcheck -x -P SCRIPTDIR \
+    scripts/*.sh tuning/*.sh tests/cluster/*/*.sh deploy/scripts/*.sh .ci/run
 else
   skip "shell scripts, because shellcheck is missing (apt-get install shellcheck)"
 fi

@@ -178,8 +178,8 @@ pub(super) const READS: Group = Group {
             "batch: reads of one field that wait together share a reply; direct: one command each; \
              tracked: from memory until the replica says that the value changed",
             "batch and direct send the command after the request has arrived; batch asks the \
-             replica less when many read the same field. tracked saves most of the CPU; an answer \
-             may be as old as the replica's message about a change takes.",
+             replica less when many read the same field. tracked asks it only after a change; an \
+             answer may be as old as the replica's message about a change takes.",
         ),
         flag(
             "tracked-max-bytes",
