@@ -118,7 +118,7 @@ fn every_change_of_the_hash_is_seen() {
         "/",
         "{\"current\":9}",
     );
-    let wrong = "what is stored";
+    let wrong = "is not a JSON number";
     wait_kept(&api, "/");
     redis.cli(&["HSET", "currency", "current-value", "nan"]);
     eventually(PATIENCE, "502", || api.get("/").text().contains(wrong));
