@@ -3,9 +3,13 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::Pin;
+use std::task::Context;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::header::{CONNECTION, HeaderValue};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::io::{
