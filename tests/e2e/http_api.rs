@@ -1,6 +1,7 @@
 //! The HTTP API as a client sees it: routes, bodies, headers, and what each costs in Redis.
 
 mod cost;
+mod repeats;
 
 use serde::de::IgnoredAny;
 

@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// See the module. One per worker thread.
 #[derive(Default)]
@@ -39,6 +39,11 @@ impl Turn {
     /// The clock, whatever was read in this turn: for what a long turn must not make look young.
     pub fn clock(&self) -> Instant {
         tokio::time::Instant::now().into_std()
+    }
+
+    /// The time of day.
+    pub fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     /// The task that ends each turn; never returns. Spawn it once on the worker's runtime.

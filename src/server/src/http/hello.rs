@@ -4,6 +4,7 @@
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -14,6 +15,8 @@ use hyper::{Request, Response, StatusCode};
 use super::server::{Body, Entry, Refusal, Service};
 use crate::metrics;
 use crate::turn::Turn;
+
+const GREETING: &[u8] = b"Hello World!";
 
 /// `200 Hello World!` on every path, counted as the API counts.
 pub struct Hello {
@@ -38,13 +41,13 @@ impl Hello {
         self.metrics
             .observe_request(method, status.as_u16(), duration);
         let body = match status {
-            StatusCode::OK => "Hello World!",
-            _ => "Bad request",
+            StatusCode::OK => GREETING,
+            _ => b"Bad request",
         };
         let mut headers = request.headers;
         headers.clear();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        let mut response = Response::new(Body::new(Bytes::from_static(body.as_bytes())));
+        let mut response = Response::new(Body::new(Bytes::from_static(body)));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         ready(response)
@@ -66,6 +69,29 @@ impl Service for Hello {
             Refusal::Late => StatusCode::REQUEST_TIMEOUT,
         };
         self.answer(request, status, entry)
+    }
+
+    type Plan = ();
+    type Repeat = ();
+
+    fn plan(&self, _request: &Request<Incoming>) -> Option<()> {
+        Some(())
+    }
+
+    fn repeat(&self, _plan: &(), _entry: &Rc<Entry>) {}
+
+    fn poll_repeat(
+        &self,
+        _repeat: &mut (),
+        entry: &Entry,
+        _cx: &mut Context<'_>,
+        head: &mut Vec<u8>,
+    ) -> Poll<Bytes> {
+        let duration = self.turn.now().saturating_duration_since(entry.since());
+        let method = metrics::Method::Get;
+        self.metrics.observe_request(method, 200, duration);
+        head.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n");
+        Poll::Ready(Bytes::from_static(GREETING))
     }
 
     fn on_connections(&self, open: usize) {

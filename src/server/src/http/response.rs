@@ -42,6 +42,10 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// second apart, and the header knows no fractions.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
 
+/// What nearly every answer begins with.
+const PLAIN_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+    access-control-allow-origin: *\r\n";
+
 /// A header beyond those that every answer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extra {
@@ -336,6 +340,39 @@ impl ResponseDraft {
         )
     }
 
+    /// Adds the head of the response to `out`, as hyper makes it but for the lines that hyper adds.
+    pub fn write_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<usize>) {
+        let is_plain = self.status == StatusCode::OK
+            && self.extra == Extra::None
+            && self.age.is_none()
+            && *cors == Cors::Any;
+        if is_plain {
+            out.extend_from_slice(PLAIN_HEAD);
+        } else {
+            self.write_any_head(out, cors, origin);
+        }
+    }
+
+    fn write_any_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<usize>) {
+        let response = self
+            .clone()
+            .into_response(&mut HeaderMap::new(), cors, origin);
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        for part in ["HTTP/1.1 ", self.status.as_str(), " ", reason, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        for (name, value) in response.headers() {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// The body alone.
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
     /// The response, made in an empty header map that was used before, since making one takes two
     /// allocations. The map is taken; swapped rather than moved, for even an empty one has a price
     /// when it is dropped.
@@ -496,6 +533,17 @@ mod tests {
             502,
         );
         check("ERR something else", 502);
+    }
+
+    #[test]
+    fn the_plain_head_is_that_of_a_plain_answer() {
+        let draft = ResponseDraft::ok(Bytes::from_static(b"{}"));
+        let mut out = Vec::new();
+        draft.write_any_head(&mut out, &Cors::Any, None);
+        assert_eq!(out, PLAIN_HEAD);
+        out.clear();
+        draft.write_head(&mut out, &Cors::Any, None);
+        assert_eq!(out, PLAIN_HEAD);
     }
 
     #[test]

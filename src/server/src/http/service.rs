@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderMap;
@@ -188,6 +189,13 @@ impl Api {
         draft
     }
 
+    /// Counts a request that is answered now.
+    fn observe(&self, method: metrics::Method, draft: &ResponseDraft, entry: &Entry) {
+        let Inner { turn, metrics, .. } = &*self.0;
+        let duration = turn.now().saturating_duration_since(entry.since());
+        metrics.observe_request(method, draft.status().as_u16(), duration);
+    }
+
     /// The answer to a request whose deadline has passed.
     fn late(&self, work: &Work) -> ResponseDraft {
         let limit = self.0.options.request_timeout;
@@ -241,6 +249,60 @@ impl Service for Api {
         }
     }
 
+    type Plan = Plan;
+    type Repeat = Reading;
+
+    fn plan(&self, request: &Request<Incoming>) -> Option<Plan> {
+        if request.method() != Method::GET || !host::is_valid(request) {
+            return None;
+        }
+        let route = Route::of(request.uri().path())?;
+        let guard = &self.0.options.guard;
+        let asks_for_one = match route {
+            Route::Current => request.uri().query().and_then(route::fields).is_none(),
+            Route::Field(_) => true,
+        };
+        (asks_for_one && guard.serves(route.field().as_bytes())).then(|| Plan {
+            field: match route {
+                Route::Current => None,
+                Route::Field(name) => Some(name.as_bytes().into()),
+            },
+            origin: guard.cors().position(request.headers()),
+        })
+    }
+
+    fn repeat(&self, plan: &Plan, entry: &Rc<Entry>) -> Reading {
+        let (reads, now) = (&self.0.reads, entry.since());
+        let (read, absent) = match &plan.field {
+            None => (reads.current(now), Absent::NotInitialised),
+            Some(name) => (reads.field(name, now), Absent::NotFound),
+        };
+        Reading {
+            read,
+            absent,
+            origin: plan.origin,
+        }
+    }
+
+    fn poll_repeat(
+        &self,
+        repeat: &mut Reading,
+        entry: &Entry,
+        cx: &mut Context<'_>,
+        head: &mut Vec<u8>,
+    ) -> Poll<Bytes> {
+        let draft = match entry.is_expired() {
+            true => ResponseDraft::read_timeout(self.0.options.request_timeout),
+            false => {
+                let outcome = ready!(Pin::new(&mut repeat.read).poll(cx));
+                self.read_response(outcome, repeat.absent)
+            }
+        };
+        self.observe(metrics::Method::Get, &draft, entry);
+        draft.write_head(head, self.0.options.guard.cors(), repeat.origin);
+        Poll::Ready(draft.into_body())
+    }
+
     fn refuse(&self, request: Parts, entry: &Rc<Entry>, why: Refusal) -> Answering {
         let outcome = self.not_sent(&request.method);
         let draft = match why {
@@ -269,6 +331,21 @@ impl Service for Api {
     fn on_connections(&self, open: usize) {
         self.0.metrics.http_connections.set(open as u64);
     }
+}
+
+/// A read of one field, as a head that was parsed once asks for it.
+pub struct Plan {
+    /// `None`: that of `/`.
+    field: Option<Box<[u8]>>,
+    /// See [`Answering::origin`].
+    origin: Option<usize>,
+}
+
+/// Such a read under way.
+pub struct Reading {
+    read: Read,
+    absent: Absent,
+    origin: Option<usize>,
 }
 
 /// What a missing value means.
@@ -339,15 +416,9 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
         let draft = ready!(self.poll_draft(cx));
         let this = &mut *self;
-        let Inner {
-            turn,
-            metrics,
-            options,
-            ..
-        } = &*this.api.0;
-        let duration = turn.now().saturating_duration_since(this.entry.since());
-        metrics.observe_request(this.method, draft.status().as_u16(), duration);
-        Poll::Ready(draft.into_response(&mut this.headers, options.guard.cors(), this.origin))
+        this.api.observe(this.method, &draft, &this.entry);
+        let cors = this.api.0.options.guard.cors();
+        Poll::Ready(draft.into_response(&mut this.headers, cors, this.origin))
     }
 }
 

@@ -7,17 +7,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
 use super::framing::BodyFraming;
+use super::heads::Head;
 use super::io::{Socket, Transport};
 use super::table::{Entry, State};
 use super::{Body, Refusal, Server, Service};
 
 /// The service as hyper calls it, for one connection.
-pub struct Adapter<S, T> {
+pub struct Adapter<S: Service, T> {
     pub server: Rc<Server<S>>,
     pub entry: Rc<Entry>,
     pub socket: Rc<Socket<T>>,
@@ -51,6 +54,10 @@ impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Ad
             BodyFraming::Chunked if refusal.is_none() => self.unread(&request),
             _ => None,
         };
+        let candidate = self.socket.take_candidate();
+        if let Some(head) = candidate.filter(|_| refusal.is_none() && body == BodyFraming::None) {
+            self.remember(head, &request);
+        }
         let future = match refusal {
             None => service.call(request, &self.entry),
             Some(why) => {
@@ -69,7 +76,22 @@ impl<S: Service, T: Transport> hyper::service::Service<Request<Incoming>> for Ad
     }
 }
 
-impl<S, T> Adapter<S, T> {
+impl<S: Service, T: Transport> Adapter<S, T> {
+    /// Keeps the head of this request, which has no body, with what it asks for, if that can be
+    /// answered again.
+    fn remember(&self, bytes: Box<[u8]>, request: &Request<Incoming>) {
+        if begins_with(&bytes, request)
+            && let Some(is_last) = is_last(request.headers())
+            && let Some(plan) = self.server.service.plan(request)
+        {
+            self.server.heads.keep(Head {
+                bytes,
+                plan,
+                is_last,
+            });
+        }
+    }
+
     /// What is needed to see a chunked body to its end, if it has no meaning and so nobody reads
     /// it.
     ///
@@ -85,6 +107,31 @@ impl<S, T> Adapter<S, T> {
             socket: self.socket.clone(),
             parts,
         }))
+    }
+}
+
+/// Whether a head begins with the line of this request, and that is a `GET` of HTTP/1.1.
+fn begins_with(head: &[u8], request: &Request<Incoming>) -> bool {
+    let target = request.uri().path_and_query().map_or("", |it| it.as_str());
+    let rest = head.strip_prefix(b"GET ");
+    let rest = rest.and_then(|rest| rest.strip_prefix(target.as_bytes()));
+    rest.is_some_and(|rest| rest.starts_with(b" HTTP/1.1\r\n")) && request.method() == Method::GET
+}
+
+/// Whether a request of HTTP/1.1 with these headers, and without a body, is the last one of its
+/// connection; `None`: there is more in them that concerns the connection.
+fn is_last(headers: &HeaderMap) -> Option<bool> {
+    let others = [EXPECT, UPGRADE, TRANSFER_ENCODING, CONTENT_LENGTH];
+    if others.iter().any(|name| headers.contains_key(name)) {
+        return None;
+    }
+    let mut options = headers.get_all(CONNECTION).iter();
+    let is = |option: &HeaderValue, what: &[u8]| option.as_bytes().eq_ignore_ascii_case(what);
+    match (options.next(), options.next()) {
+        (None, _) => Some(false),
+        (Some(only), None) if is(only, b"keep-alive") => Some(false),
+        (Some(only), None) if is(only, b"close") => Some(true),
+        _ => None,
     }
 }
 

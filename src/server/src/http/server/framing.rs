@@ -90,6 +90,11 @@ impl Framing {
         }
     }
 
+    /// Whether the last request has ended, and nothing is held of a next one.
+    pub fn is_between(&self) -> bool {
+        self.held.is_empty() && matches!(self.phase, Phase::Head(_))
+    }
+
     /// Whether `bytes` are one whole head, as they mostly are: then they may be given to hyper as
     /// they stand. Else [`put`](Self::put) them.
     pub fn passes(&mut self, bytes: &[u8]) -> bool {

@@ -2,8 +2,9 @@
 //! first at once, the others in one write.
 //!
 //! What hyper reads passes [`Framing`], which knows where requests and bodies end. It comes by way
-//! of the stack, which costs a copy of some hundred bytes: what is read into hyper's own buffer
-//! can't be seen here, nor held back.
+//! of an [`Inbox`], which costs a copy of some hundred bytes: what is read into hyper's own buffer
+//! can't be seen here, nor held back. Between two requests hyper is not shown the socket at all: it
+//! asks, and the connection's task reads and decides who gets it.
 //!
 //! hyper flushes after each answer; of 100 pipelined requests that is 100 writes. Here the first
 //! write of a turn goes straight to the socket, which is all there is without pipelining and costs
@@ -15,7 +16,8 @@
 //! This relies on hyper, which the tests in `tests` hold:
 //!
 //! - It reads, while a request is in progress, nothing but that request's body.
-//! - It reads on by itself once an answer is flushed, and is woken by the socket else.
+//! - It asks for more once an answer is made, unless that was the last one, and is content with
+//!   being polled when there is some.
 //! - An end of input between two requests ends it, once its answers are flushed.
 //!
 //! Invariants: the buffer never grows past [`MAX_BUFFERED`] plus one write of hyper's: past it
@@ -49,6 +51,16 @@ const MAX_BUFFERED: usize = 64 * 1024;
 /// Bytes taken from the socket at once, as many as hyper makes room for at first.
 const MAX_READ: usize = 8 * 1024;
 
+/// Where what a socket brings is put first. One serves all connections of a worker, since it is
+/// emptied before the next one is read.
+pub struct Inbox(RefCell<Box<[u8]>>);
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Inbox(RefCell::new(vec![0; MAX_READ].into()))
+    }
+}
+
 /// What a client may send behind the last answer before it is cut off.
 const MAX_LINGER: usize = 256 * 1024;
 
@@ -81,8 +93,17 @@ pub struct Socket<T> {
     out: RefCell<BytesMut>,
     /// The first answer of this turn has been sent.
     sent: Cell<bool>,
+    inbox: Rc<Inbox>,
+    /// Bytes in the inbox that are ours.
+    arrived: Cell<usize>,
+    /// The head that has arrived, if it is to be remembered with what it asks for.
+    candidate: Cell<Option<Box<[u8]>>>,
     /// What has come, and what of it hyper may have.
     framing: RefCell<Framing>,
+    /// hyper has asked for a next request.
+    asks: Cell<bool>,
+    /// hyper waits for the socket to take more.
+    stalled: Cell<bool>,
     /// A head has come that needs a roomier hyper: this one is told that the input has ended.
     too_small: Cell<bool>,
     entry: Rc<Entry>,
@@ -90,12 +111,17 @@ pub struct Socket<T> {
 }
 
 impl<T: Transport> Socket<T> {
-    pub fn new(stream: T, entry: Rc<Entry>, turn: Rc<Turn>) -> Rc<Self> {
+    pub fn new(stream: T, inbox: Rc<Inbox>, entry: Rc<Entry>, turn: Rc<Turn>) -> Rc<Self> {
         Rc::new(Socket {
             stream: RefCell::new(stream),
             out: RefCell::new(BytesMut::new()),
             sent: Cell::new(false),
+            inbox,
+            arrived: Cell::new(0),
+            candidate: Cell::new(None),
             framing: RefCell::new(Framing::new(MAX_PLAIN_LINES)),
+            asks: Cell::new(false),
+            stalled: Cell::new(false),
             too_small: Cell::new(false),
             entry,
             turn,
@@ -105,6 +131,72 @@ impl<T: Transport> Socket<T> {
     /// A turn begins: its first answer may go straight out.
     pub fn begin_turn(&self) {
         self.sent.set(false);
+    }
+
+    /// Whether no request is in progress, nothing of a next one has come, and it may be looked for:
+    /// a hyper that there is has asked for it.
+    pub fn is_between(&self, has_hyper: bool) -> bool {
+        self.entry.state() == State::Idle
+            && (!has_hyper || (self.asks.get() && !self.stalled.get()))
+            && self.framing.borrow().is_between()
+    }
+
+    /// Reads the socket into the inbox; how many bytes, 0 at the end of input.
+    pub fn poll_arrive(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut inbox = self.inbox.0.borrow_mut();
+        let mut buf = ReadBuf::new(&mut inbox);
+        ready!(self.poll_stream(cx, &mut buf))?;
+        self.arrived.set(buf.filled().len());
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// What has arrived last.
+    pub fn arrived<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        look(&self.inbox.0.borrow()[..self.arrived.get()])
+    }
+
+    /// What has arrived was dealt with.
+    pub fn take_arrived(&self) {
+        self.arrived.set(0);
+    }
+
+    /// What has arrived was not taken by hyper, and the inbox is needed for others.
+    pub fn hold_arrived(&self) {
+        if self.arrived.get() > 0 {
+            self.arrived(|bytes| self.framing.borrow_mut().put(bytes));
+            self.candidate.set(None);
+            self.take_arrived();
+        }
+    }
+
+    /// The head that has arrived is to be remembered once it is parsed; or none.
+    pub fn set_candidate(&self, head: Option<Box<[u8]>>) {
+        self.candidate.set(head);
+    }
+
+    /// The head that hyper has just parsed, if it is to be remembered.
+    pub fn take_candidate(&self) -> Option<Box<[u8]>> {
+        self.candidate.take()
+    }
+
+    /// Whether something has arrived that the runtime may not have heard of yet: a request that has
+    /// arrived is answered, and the kernel knows of it first.
+    pub fn has_arrived(&self) -> bool {
+        self.stream.borrow().has_arrived()
+    }
+
+    /// Sends an answer that hyper has no part in, or keeps it for [`poll_send`](Self::poll_send).
+    pub fn send(&self, cx: &mut Context<'_>, answer: &[u8]) -> io::Result<()> {
+        let mut sent = 0;
+        if self.is_direct()
+            && let Poll::Ready(written) = self.poll_socket(cx, answer)
+        {
+            sent = written?;
+        }
+        if sent < answer.len() {
+            self.out.borrow_mut().extend_from_slice(&answer[sent..]);
+        }
+        Ok(())
     }
 
     /// Sends what was collected, as far as the socket takes it. `Pending`: the task is woken when
@@ -158,12 +250,8 @@ impl<T: Transport> Socket<T> {
     /// It is not what the grammar allows, or breaks off.
     pub fn poll_skip(&self, cx: &mut Context<'_>) -> Poll<Result<(), Malformed>> {
         while !self.framing.borrow_mut().skip()? {
-            let mut bytes = [MaybeUninit::uninit(); MAX_READ];
-            let mut read = ReadBuf::uninit(&mut bytes);
-            match ready!(self.poll_stream(cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => {
-                    self.framing.borrow_mut().put(read.filled());
-                }
+            match ready!(self.poll_arrive(cx)) {
+                Ok(1..) => self.hold_arrived(),
                 _ => return Poll::Ready(Err(Malformed)),
             }
         }
@@ -173,19 +261,6 @@ impl<T: Transport> Socket<T> {
     /// Makes the end of the connection throw away what the client has not taken.
     pub fn give_up(&self) {
         self.stream.borrow().give_up();
-    }
-
-    /// Ends the connection for hyper, as if the client had closed it, if nothing has come and
-    /// nothing is in progress.
-    ///
-    /// Asks the kernel: the runtime may not have heard yet of bytes that are there, and a request
-    /// that has arrived is answered.
-    fn poll_end(&self) -> Poll<io::Result<()>> {
-        if self.stream.borrow().has_arrived() {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
-        }
     }
 
     fn poll_stream(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -202,6 +277,22 @@ impl<T: Transport> Socket<T> {
         let mut framing = self.framing.borrow_mut();
         let given = framing.give(buf.remaining(), |bytes| buf.put_slice(bytes));
         given.map_err(|Malformed| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Gives hyper what has arrived as it stands, if that is one whole head.
+    fn pass_arrived(&self, buf: &mut ReadBufCursor<'_>) -> bool {
+        let passes = self.arrived.get() <= buf.remaining()
+            && self.arrived(|bytes| {
+                let passes = self.framing.borrow_mut().passes(bytes);
+                if passes {
+                    buf.put_slice(bytes);
+                }
+                passes
+            });
+        if passes {
+            self.take_arrived();
+        }
+        passes
     }
 
     /// Whether a write may bypass the buffer: nothing waits there, and it is the turn's first.
@@ -241,14 +332,11 @@ impl<T: Transport> Socket<T> {
     }
 
     fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
-        let mut scrap = [MaybeUninit::uninit(); MAX_READ];
         while *left > 0 {
-            let mut buf = ReadBuf::uninit(&mut scrap);
-            let read = ready!(self.poll_stream(cx, &mut buf));
-            if read.is_err() || buf.filled().is_empty() {
-                break;
+            match ready!(self.poll_arrive(cx)) {
+                Ok(count @ 1..) => *left = left.saturating_sub(count),
+                _ => break,
             }
-            *left = left.saturating_sub(buf.filled().len());
         }
         Poll::Ready(())
     }
@@ -264,7 +352,6 @@ impl<T: Transport> Read for Io<T> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let socket = &self.0;
-        let entry = &socket.entry;
         loop {
             match socket.give(&mut buf)? {
                 Given::Bytes(_) => return Poll::Ready(Ok(())),
@@ -274,29 +361,20 @@ impl<T: Transport> Read for Io<T> {
                 }
                 Given::Nothing => {}
             }
-            let mut bytes = [MaybeUninit::uninit(); MAX_READ];
-            let mut read = ReadBuf::uninit(&mut bytes);
-            let mut read = read.take(buf.remaining());
-            match socket.poll_stream(cx, &mut read)? {
-                Poll::Ready(()) => {}
-                Poll::Pending if entry.is_closing() && entry.state() == State::Idle => {
-                    return socket.poll_end();
+            if socket.arrived.get() == 0 {
+                if socket.framing.borrow().is_between() {
+                    socket.asks.set(true);
+                    return Poll::Pending;
                 }
-                Poll::Pending => return Poll::Pending,
+                if ready!(socket.poll_arrive(cx))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
             }
-            let bytes = read.filled();
-            if bytes.is_empty() {
+            socket.asks.set(false);
+            if socket.pass_arrived(&mut buf) {
                 return Poll::Ready(Ok(()));
             }
-            if entry.state() == State::Idle {
-                entry.enter(State::Head, socket.turn.now());
-            }
-            let mut framing = socket.framing.borrow_mut();
-            if framing.passes(bytes) {
-                buf.put_slice(bytes);
-                return Poll::Ready(Ok(()));
-            }
-            framing.put(bytes);
+            socket.hold_arrived();
         }
     }
 }
@@ -314,7 +392,9 @@ impl<T: Transport> Write for Io<T> {
             return Poll::Ready(written);
         }
         if socket.out.borrow().len() >= MAX_BUFFERED {
+            socket.stalled.set(true);
             ready!(socket.poll_send(cx))?;
+            socket.stalled.set(false);
         }
         socket.out.borrow_mut().extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
@@ -328,6 +408,7 @@ impl<T: Transport> Write for Io<T> {
         if self.0.too_small.get() {
             return Poll::Ready(Ok(()));
         }
+        self.0.stalled.set(true);
         self.0.poll_shutdown(cx)
     }
 }
@@ -353,7 +434,10 @@ mod tests {
         let entry = Table::new(Timeouts::new(long, long), fastrand::Rng::with_seed(1))
             .insert(Instant::now());
         let (client, stream) = duplex(room);
-        (client, Socket::new(stream, entry, Rc::default()))
+        (
+            client,
+            Socket::new(stream, Rc::default(), entry, Rc::default()),
+        )
     }
 
     fn write(socket: &Rc<Socket<DuplexStream>>, bytes: &[u8]) {

@@ -6,15 +6,17 @@
 
 mod call;
 mod chunks;
+mod connection;
+mod date;
 mod framing;
+mod heads;
 mod io;
 mod table;
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -26,8 +28,10 @@ use hyper::{Request, Response};
 use tokio::time::timeout;
 
 use crate::turn::Turn;
-use call::Adapter;
-use io::{Io, Socket};
+use connection::Connection;
+use date::DateLine;
+use heads::Heads;
+use io::{Inbox, Socket};
 use table::{Cut, Table};
 
 pub use io::Transport;
@@ -67,6 +71,33 @@ pub trait Service: 'static {
     /// The future must answer when [`Entry::is_expired`] says so; it is woken then.
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future;
 
+    /// What a request asks for, once it is parsed: enough to answer every other one with the same
+    /// head.
+    type Plan: 'static;
+
+    /// Such a request being answered.
+    type Repeat: Unpin + 'static;
+
+    /// What this request asks for; `None`: one with the same head is to be parsed again.
+    ///
+    /// It is a `GET` of HTTP/1.1 without a body, and of what concerns the connection it says at
+    /// most whether it is the last one.
+    fn plan(&self, request: &Request<Incoming>) -> Option<Self::Plan>;
+
+    /// Starts to answer a request, as [`call`](Self::call) does one with the same head.
+    fn repeat(&self, plan: &Self::Plan, entry: &Rc<Entry>) -> Self::Repeat;
+
+    /// The answer's body. Status line and header lines, without those that tell the length, the
+    /// date and the connection's end, are added to `head`: byte for byte as hyper makes them of the
+    /// same response.
+    fn poll_repeat(
+        &self,
+        repeat: &mut Self::Repeat,
+        entry: &Entry,
+        cx: &mut Context<'_>,
+        head: &mut Vec<u8>,
+    ) -> Poll<Bytes>;
+
     /// Answers a request that is not to be served.
     fn refuse(&self, request: Parts, entry: &Rc<Entry>, why: Refusal) -> Self::Future;
 
@@ -89,7 +120,7 @@ pub enum Refusal {
 }
 
 /// The HTTP side of one worker.
-pub struct Server<S> {
+pub struct Server<S: Service> {
     service: S,
     http: http1::Builder,
     /// The same, for a connection with a head of more than [`framing::MAX_PLAIN_LINES`].
@@ -99,7 +130,15 @@ pub struct Server<S> {
     turn: Rc<Turn>,
     /// Requests in progress.
     in_flight: Cell<usize>,
+    heads: Heads<S::Plan>,
+    inbox: Rc<Inbox>,
+    /// Where an answer is put together.
+    out: RefCell<Vec<u8>>,
+    date: DateLine,
 }
+
+/// Bytes of an answer for which room is kept.
+const MAX_OUT: usize = 64 * 1024;
 
 impl<S: Service> Server<S> {
     /// `random` spreads the ages at which connections end.
@@ -123,6 +162,10 @@ impl<S: Service> Server<S> {
             limits,
             turn,
             in_flight: Cell::new(0),
+            heads: Heads::new(),
+            inbox: Rc::default(),
+            out: RefCell::default(),
+            date: DateLine::default(),
         })
     }
 
@@ -139,15 +182,9 @@ impl<S: Service> Server<S> {
         let entry = self.table.insert(self.turn.now());
         self.service.on_connections(self.table.len());
         async move {
-            let socket = Socket::new(stream, entry.clone(), self.turn.clone());
-            let mut http = &self.http;
-            loop {
-                self.exchange(http, &entry, &socket).await;
-                if !socket.begin_again(usize::MAX) {
-                    break;
-                }
-                http = &self.roomy_http;
-            }
+            let (inbox, turn) = (self.inbox.clone(), self.turn.clone());
+            let socket = Socket::new(stream, inbox, entry.clone(), turn);
+            Connection::new(self.clone(), entry.clone(), socket.clone()).await;
             if entry.cut() == Some(Cut::SlowReader) {
                 socket.give_up();
             } else {
@@ -159,38 +196,24 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// Requests and answers, until either side ends it.
-    async fn exchange<T: Transport>(
-        self: &Rc<Self>,
-        http: &http1::Builder,
-        entry: &Rc<Entry>,
-        socket: &Rc<Socket<T>>,
-    ) {
-        let adapter = Adapter {
-            server: self.clone(),
-            entry: entry.clone(),
-            socket: socket.clone(),
-        };
-        let mut http = pin!(http.serve_connection(Io(socket.clone()), adapter));
-        poll_fn(|cx| {
-            entry.listen(cx.waker());
-            if entry.cut().is_some() {
-                return Poll::Ready(());
-            }
-            socket.begin_turn();
-            // What it ends with matters to nobody but the client, who has been told by then.
-            if http.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            if let Poll::Ready(Err(_)) = socket.poll_send(cx) {
-                return Poll::Ready(());
-            }
-            if entry.is_closing() && entry.state() == State::Idle {
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await;
+    /// Adds the last lines of a head, as hyper makes them.
+    fn end_head(&self, out: &mut Vec<u8>, length: usize, is_last: bool) {
+        if is_last {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        let turn = &self.turn;
+        self.date.put(out, turn.now(), || turn.wall_clock());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// An answer was sent: the memory for a large one is not kept.
+    fn give_back(&self, out: &mut Vec<u8>) {
+        if out.capacity() > MAX_OUT {
+            *out = Vec::new();
+        }
     }
 
     /// From now on every answer says `Connection: close`.

@@ -58,6 +58,10 @@ pub struct Entry {
     cut: Cell<Option<Cut>>,
     /// A request has begun to arrive at some time.
     used: Cell<bool>,
+    /// There is a hyper, which an idle connection doesn't need.
+    parsing: Cell<bool>,
+    /// The connection has been idle for so long that it should go.
+    rest: Cell<bool>,
     task: RefCell<Option<Waker>>,
     key: OnceCell<usize>,
 }
@@ -74,6 +78,8 @@ impl Entry {
             blocked: Cell::new(None),
             cut: Cell::new(None),
             used: Cell::new(false),
+            parsing: Cell::new(false),
+            rest: Cell::new(false),
             task: RefCell::new(None),
             key: OnceCell::new(),
         }
@@ -157,6 +163,16 @@ impl Entry {
         }
     }
 
+    /// Whether the connection has what parses requests.
+    pub(super) fn set_parsing(&self, parsing: bool) {
+        self.parsing.set(parsing);
+    }
+
+    /// Whether the connection should throw away what it does not need while it is idle; said once.
+    pub(super) fn take_rest(&self) -> bool {
+        self.rest.replace(false)
+    }
+
     /// The present state has lasted for as long as it may.
     fn expire(&self) {
         match self.state() {
@@ -236,7 +252,7 @@ impl Timeouts {
     /// No limit of a state, or of an age, that begins from now on ends sooner.
     fn shortest(&self) -> Duration {
         let others = [self.header, self.idle, self.write, self.age.map(youngest)];
-        let always = self.request.min(self.linger);
+        let always = self.request.min(self.linger).min(REST);
         others.into_iter().flatten().fold(always, Duration::min)
     }
 
@@ -251,6 +267,10 @@ impl Timeouts {
 fn youngest(age: Duration) -> Duration {
     age - age / 10
 }
+
+/// After so long without a request a connection gives back the memory that parsing takes: some 19
+/// KiB, and little work to get anew.
+const REST: Duration = Duration::from_secs(5);
 
 /// Between two sweeps at least: how late a deadline may be noticed.
 const GRAIN: Duration = Duration::from_millis(5);
@@ -331,6 +351,15 @@ impl Table {
             .for_each(|(_, entry)| entry.close());
     }
 
+    /// As if every connection had been idle for long.
+    #[cfg(test)]
+    pub fn rest_all(&self) {
+        for (_, entry) in &*self.entries.borrow() {
+            entry.rest.set(true);
+            entry.wake();
+        }
+    }
+
     /// Resolves when no connection is left.
     pub async fn emptied(&self) {
         loop {
@@ -375,6 +404,11 @@ impl Table {
             let blocked = entry.blocked.get().zip(timeouts.write);
             if is_due(blocked.map(|(since, limit)| since + limit)) {
                 entry.end(Cut::SlowReader);
+            }
+            let rests = entry.parsing.get() && entry.state() == State::Idle;
+            if is_due(rests.then(|| entry.since() + REST)) {
+                entry.rest.set(true);
+                entry.wake();
             }
             if is_due(entry.retires.get()) {
                 entry.retires.set(None);

@@ -2,9 +2,9 @@
 //! end.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::task::Context;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 
 use super::*;
 use fastrand::Rng;
+
+mod repeats;
 
 impl Transport for DuplexStream {
     fn has_arrived(&self) -> bool {
@@ -63,6 +65,27 @@ impl Service for Length {
                 Err(_) => answer(400, String::new()),
             }
         })
+    }
+
+    type Plan = Infallible;
+    type Repeat = Infallible;
+
+    fn plan(&self, _request: &Request<Incoming>) -> Option<Infallible> {
+        None
+    }
+
+    fn repeat(&self, plan: &Infallible, _entry: &Rc<Entry>) -> Infallible {
+        *plan
+    }
+
+    fn poll_repeat(
+        &self,
+        repeat: &mut Infallible,
+        _entry: &Entry,
+        _cx: &mut Context<'_>,
+        _head: &mut Vec<u8>,
+    ) -> Poll<Bytes> {
+        match *repeat {}
     }
 
     fn refuse(&self, _request: Parts, _entry: &Rc<Entry>, why: Refusal) -> Self::Future {

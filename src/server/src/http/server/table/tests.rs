@@ -124,6 +124,23 @@ fn a_task_is_woken_once_for_what_is_due() {
 }
 
 #[test]
+fn an_idle_connection_is_told_to_rest_once_a_while_after_its_last_request() {
+    let table = table(timeouts());
+    let start = Instant::now();
+    let (plain, parsing) = (table.insert(start), table.insert(start));
+    parsing.set_parsing(true);
+    parsing.enter(State::Idle, start + REST / 2);
+    table.sweep_once(start + REST);
+    assert!(!parsing.take_rest());
+    table.sweep_once(start + REST + REST / 2);
+    assert!(parsing.take_rest() && !parsing.take_rest());
+    assert!(!plain.take_rest(), "it has nothing to give back");
+    parsing.begin(start + REST);
+    table.sweep_once(start + 2 * REST);
+    assert!(!parsing.take_rest(), "a request is in progress");
+}
+
+#[test]
 fn emptied_waits_for_the_last_connection() {
     let table = table(timeouts());
     let (first, last) = (table.insert(Instant::now()), table.insert(Instant::now()));
