@@ -12,7 +12,7 @@ usage: tuning/cost.sh [-n ROUNDS] [-d SECONDS] [-c CONNECTIONS] [-o FOLDER] [MOD
   -n  rounds (7)          -d  seconds per measurement (5)
   -c  connections (64)    -o  where to put cost.csv and cost.md (tuning/results/DATE-CPU)
 
-MODE: reference, helloworld, batch, direct (all of them); batch:BINARY to measure another build beside this one.
+MODE: reference, helloworld, batch, direct, tracked (all of them); batch:BINARY to measure another build beside this one.
 REDIS_API and PEER name binaries to use instead of building them. A tree with changes is refused; DIRTY=1 allows it.
 EOF
 }

@@ -10,7 +10,7 @@ usage: tuning/instructions.sh [-d SECONDS] [-c CONNECTIONS] [-o FOLDER] [MODE...
   -d  seconds of load (8)   -c  connections (64)
   -o  where to put instructions.csv and instructions.md (tuning/results/DATE-CPU)
 
-MODE: reference, helloworld, batch, direct (all of them); batch:BINARY to measure another build beside this one.
+MODE: reference, helloworld, batch, direct, tracked (all of them); batch:BINARY to measure another build beside this one.
 REDIS_API and PEER name binaries to use instead of building them. A tree with changes is refused; DIRTY=1 allows it.
 EOF
 }

@@ -63,11 +63,11 @@ parse() {
   done
   shift $((OPTIND - 1))
   modes=("$@")
-  [ $# -gt 0 ] || modes=(reference helloworld batch direct)
+  [ $# -gt 0 ] || modes=(reference helloworld batch direct tracked)
   for option in "${modes[@]}"; do
     case $option in
-      reference | helloworld | batch | direct) ;;
-      helloworld:* | batch:* | direct:*) [ -x "${option#*:}" ] || die "no program: ${option#*:}" ;;
+      reference | helloworld | batch | direct | tracked) ;;
+      helloworld:* | batch:* | direct:* | tracked:*) [ -x "${option#*:}" ] || die "no program: ${option#*:}" ;;
       *) usage >&2 && die "unknown mode: $option (options come before modes)" ;;
     esac
   done
@@ -186,7 +186,7 @@ start_redis() {
 hgets() { redis info commandstats | sed -n 's/^cmdstat_hget:calls=\([0-9]*\),.*/\1/p' | grep . || echo 0; }
 
 # start_server MODE [PREFIX...]: starts a server, under PREFIX if given. Sets SERVER_PID, SERVER_PORT, and checks its
-# answer. MODE: reference, helloworld, batch, direct; the last three as MODE:BINARY for another build.
+# answer. MODE: reference, helloworld, batch, direct, tracked; all but the first as MODE:BINARY for another build.
 start_server() {
   local mode=${1%%:*} binary=$REDIS_API body='{"current":'$VALUE'}' command
   case $1 in *:*) binary=${1#*:} ;; esac
@@ -198,7 +198,7 @@ start_server() {
       command=("$binary" helloworld --workers 1 --listen "127.0.0.1:$SERVER_PORT")
       body='Hello World!'
       ;;
-    batch | direct)
+    batch | direct | tracked)
       command=("$binary" serve --workers 1 --listen "127.0.0.1:$SERVER_PORT"
         --admin-listen 127.0.0.1:0 --redis-addr "127.0.0.1:$REDIS_PORT" --read-mode "$mode"
         "${SERVE_FLAGS[@]}")
