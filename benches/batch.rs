@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
-use redis_api_server::store::{Answer, ReadMode, Reads, Wait};
-use redis_api_server::turn::Turn;
+use redis_api_server::ReadMode;
+use redis_api_server::parts::{Answer, Reads, Turn, Wait};
 use support::{BODY, Worker, runtime};
 
 #[global_allocator]

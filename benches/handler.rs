@@ -27,13 +27,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
-use redis_api_server::http::guard::Guard;
-use redis_api_server::http::hello::Hello;
-use redis_api_server::http::server::{Limits, Server, Service, Timeouts};
-use redis_api_server::http::service::{self, Api};
-use redis_api_server::metrics::{RoleOf, Side};
-use redis_api_server::net::Set;
-use redis_api_server::store::{ReadMode, WriteOptions, Writes};
+use redis_api_server::parts::{
+    Api, Guard, Hello, Limits, RoleOf, Server, Service, ServiceOptions, Set, Side, Timeouts, Writes,
+};
+use redis_api_server::{ReadMode, WriteOptions};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
 use tokio::task::spawn_local;
 
@@ -141,7 +138,7 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
         turn.clone(),
         metrics.clone(),
     );
-    let options = service::Options {
+    let options = ServiceOptions {
         request_timeout: TIMEOUT,
         max_body: 4096,
         guard: Guard::default(),

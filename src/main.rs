@@ -5,10 +5,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use redis_api_server::metrics::LOG_DROPPED;
-use redis_api_server::store::ReadMode;
 use redis_api_server::worker::{self, ApiOptions};
-use redis_api_server::{check, sync_auth};
+use redis_api_server::{LOG_DROPPED, ReadMode, check, sync_auth};
 
 use crate::config::{Command, Environment, Invocation, Serve, Stream};
 
@@ -51,7 +49,7 @@ fn main() -> ExitCode {
     tracing::info!("redis-api {}", env!("CARGO_PKG_VERSION"));
     match command {
         Command::Serve(options) => finish(serve(*options, &warnings)),
-        Command::HelloWorld(options) => finish(worker::run(&options, worker::hello)),
+        Command::HelloWorld(options) => finish(worker::run_hello(&options)),
         Command::Check(options, format) => look(*options, warnings, format, &log),
         Command::SyncAuth(options) => {
             for warning in warnings {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use redis_api_server::http::server::Transport;
+use redis_api_server::parts::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// One direction.

@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use redis_api_server::metrics::{self, RoleOf, Side};
-use redis_api_server::net::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
-use redis_api_server::net::{Credentials, Driver, Resolver, Set};
-use redis_api_server::store::{
-    CURRENT, Place, ReadMode, ReadOptions, ReadRole, Reads, TrackedOptions,
+use redis_api_server::parts::{
+    CURRENT, Credentials, Driver, Place, Reads, Resolver, RoleOf, Set, Side, Turn, WorkerMetrics,
 };
-use redis_api_server::turn::Turn;
+use redis_api_server::{
+    Address, Endpoint, Password, ReadMode, ReadOptions, ReadRole, SetOptions, Sources,
+    TrackedOptions,
+};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
 
@@ -37,7 +37,7 @@ pub fn runtime() -> LocalRuntime {
 /// What a worker's services are made from.
 pub struct Worker {
     pub turn: Rc<Turn>,
-    pub metrics: Arc<metrics::Worker>,
+    pub metrics: Arc<WorkerMetrics>,
 }
 
 impl Worker {

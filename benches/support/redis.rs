@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use redis_api_server::store::{CURRENT, HASH};
+use redis_api_server::parts::{CURRENT, HASH};
 use redis_api_wire::resp::{Decoder, Limits, Reply, constant};
 use tokio::task::spawn_local;
 

@@ -5,11 +5,10 @@ use std::num::NonZeroU64;
 
 use super::parsers;
 use super::values::Values;
-use redis_api_server::http::cors::Cors;
-use redis_api_server::http::guard::{Fields, Options};
+use redis_api_server::{Cors, Fields, GuardOptions};
 
 /// The rules for clients; warns of writes that are open to other machines.
-pub(super) fn access(values: &mut Values<'_>, listen: Option<SocketAddr>) -> Option<Options> {
+pub(super) fn access(values: &mut Values<'_>, listen: Option<SocketAddr>) -> Option<GuardOptions> {
     let read_only = values.boolean("read-only").unwrap_or(false);
     let token_file = values.path("write-token-file").flatten();
     let fields = values.parsed("fields", Fields::parse);
@@ -28,7 +27,7 @@ pub(super) fn access(values: &mut Values<'_>, listen: Option<SocketAddr>) -> Opt
              on loopback"
         ));
     }
-    Some(Options {
+    Some(GuardOptions {
         read_only,
         token_file,
         fields,

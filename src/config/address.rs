@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use redis_api_server::net::endpoint::{Address, Secret};
+use redis_api_server::{Address, Secret};
 
 /// Where Redis listens unless told otherwise.
 const DEFAULT_PORT: u16 = 6379;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::common::choice;
 use super::parsers;
 use super::values::Values;
-use redis_api_server::net::endpoint::SetOptions;
+use redis_api_server::SetOptions;
 use redis_api_server::worker::FallbackOptions;
 
 /// Below this a limit for the age of data needs a master that pings its replicas more often than

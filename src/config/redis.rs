@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::address::{self, ParsedAddress};
 use super::values::{Origin, Values};
-use redis_api_server::net::endpoint::{Address, Endpoint, Password, Secret, Sources, TlsOptions};
+use redis_api_server::{Address, Endpoint, Password, Secret, Sources, TlsOptions};
 
 /// A setting: not given, given as empty, given.
 type Setting<T> = Option<Option<T>>;
@@ -155,7 +155,7 @@ fn identity(values: &mut Values<'_>, prefix: &'static str) -> Setting<(PathBuf, 
 
 fn server_name(values: &mut Values<'_>, prefix: &'static str) -> Setting<String> {
     let name = values.parsed(&format!("{prefix}-server-name"), |text| {
-        let valid = text.is_empty() || redis_api_server::net::tls::server_name(text).is_ok();
+        let valid = text.is_empty() || redis_api_server::server_name(text).is_ok();
         valid
             .then(|| text.to_string())
             .ok_or_else(|| "a DNS name or an IP address".to_string())

@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use redis_api_server::check::Format;
-use redis_api_server::net::endpoint::{Endpoint, SetOptions};
-use redis_api_server::store::{ReadMode, ReadOptions, ReadRole, TrackedOptions, WriteOptions};
 use redis_api_server::worker::{self, ApiOptions, ClientLimits, Port};
+use redis_api_server::{
+    Endpoint, ReadMode, ReadOptions, ReadRole, SetOptions, TrackedOptions, WriteOptions,
+};
 
 use super::common::{choice, listen, listen_apart, workers};
 use super::values::Values;

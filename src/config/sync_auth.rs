@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use redis_api_server::net::endpoint::{Address, SetOptions};
 use redis_api_server::sync_auth::Options;
+use redis_api_server::{Address, SetOptions};
 
 use super::values::Values;
 use super::{address, redis};

@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use redis_api_server::http::cors::Cors;
-use redis_api_server::net::endpoint::{Address, Endpoint, Password, Secret, TlsOptions};
-use redis_api_server::store::{ReadMode, ReadRole, TrackedOptions};
 use redis_api_server::worker::{ApiOptions, Port};
+use redis_api_server::{
+    Address, Cors, Endpoint, Password, ReadMode, ReadRole, Secret, TlsOptions, TrackedOptions,
+};
 use tracing::level_filters::LevelFilter;
 
 use super::*;

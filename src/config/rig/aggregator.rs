@@ -9,7 +9,7 @@ use crate::config::flag::{Group, flag, list};
 use crate::config::parsers::Expected;
 use crate::config::values::Values;
 use redis_api_rig::aggregator::{BOTS_MAX, Name, Options, Target};
-use redis_api_server::net::endpoint::Address;
+use redis_api_server::Address;
 
 pub(super) const AGGREGATOR: Group = Group {
     heading: "Aggregator",

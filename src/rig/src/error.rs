@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use redis_api_server::net::listen::BindError;
+use redis_api_server::BindError;
 
 /// A failure that ends the process.
 #[derive(Debug)]

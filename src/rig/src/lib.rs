@@ -13,12 +13,16 @@
 //!   was the limit says so.
 //! - Everything is bounded: bots, errors kept, history, answers read, clients at a time.
 //!
+//! What others may use is what is public: `run` and `Options` of each subcommand for the command,
+//! and for tests and benches that build windows by hand [`window`], [`board`], [`latency`],
+//! [`pages`], [`aggregator::Merge`] and [`bot::Recorder`].
+//!
 //! Non-goals: generating load (that is vegeta's), authentication, storage.
 
 pub mod aggregator;
 pub mod board;
 pub mod bot;
-pub mod client;
+mod client;
 mod environment;
 mod error;
 mod figures;

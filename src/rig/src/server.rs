@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use redis_api_server::http::small::{self, Limits};
+use redis_api_server::small::{self, Limits};
 use tokio::net::TcpListener;
 
-pub(super) use redis_api_server::http::small::{Body, answer, empty};
+pub(super) use redis_api_server::small::{Body, answer, empty};
 
 /// Each browser needs some ten connections. A laptop that sleeps through a coffee opens new ones.
 const LIMITS: Limits = Limits {

@@ -28,7 +28,7 @@ use super::state::State;
 use crate::board::{Board, Bot, BotState, Summary};
 use crate::pages;
 use crate::server::{Body, answer};
-use redis_api_server::metrics;
+use redis_api_server::exposition::CONTENT_TYPE as TEXT_FORMAT;
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -66,7 +66,7 @@ fn route(path: &str, query: Option<&str>, state: &State) -> Response<Body> {
         "/events" => stream(EVENT_STREAM, Events::new(state.follow()).boxed_unsync()),
         "/metrics" => {
             let text = exposition::text(latest.as_ref().map(|latest| &latest.board));
-            answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
+            answer(StatusCode::OK, TEXT_FORMAT, text)
         }
         "/livez" => answer(StatusCode::OK, JSON, r#"{"live":true}"#),
         _ => {

@@ -7,7 +7,7 @@
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use crate::board::{Board, BotState, Pod};
-use redis_api_server::metrics::{encode, family, gauge, gauge_value, process_families};
+use redis_api_server::exposition::{encode, family, gauge, gauge_value, process_families};
 
 const NANOS_PER_SECOND: f64 = 1e9;
 const MICROS_PER_SECOND: f64 = 1e6;

@@ -36,8 +36,7 @@ use std::sync::Arc;
 use hyper::Uri;
 
 use super::{Error, process, server};
-use redis_api_server::net::listen;
-use redis_api_server::worker;
+use redis_api_server::{bind, worker};
 
 pub use merge::{Merge, Trend};
 pub use names::Name;
@@ -75,7 +74,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     process::run(async {
         // A connection to each bot, and to each browser.
         worker::raise_descriptor_limit();
-        let listener = listen::bind(options.listen, options.listen_defaulted)?;
+        let listener = bind(options.listen, options.listen_defaulted)?;
         if let Ok(address) = listener.local_addr() {
             tracing::info!("listening on {address}; the page is /dashboard");
         }

@@ -7,7 +7,7 @@ use hyper::{Method, Response, StatusCode};
 
 use super::recorder::Recorder;
 use crate::server::{Body, answer, empty};
-use redis_api_server::metrics;
+use redis_api_server::exposition;
 
 /// The answer to `method path`: the window, the metrics, and whether this lives.
 pub(super) fn respond(
@@ -26,7 +26,7 @@ pub(super) fn respond(
         "/" => window(recorder, now_ns),
         "/metrics" => {
             let text = lock(recorder, |recorder| recorder.metrics(now_ns));
-            answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
+            answer(StatusCode::OK, exposition::CONTENT_TYPE, text)
         }
         "/livez" => answer(StatusCode::OK, "text/plain", "ok\n"),
         _ => empty(StatusCode::NOT_FOUND),

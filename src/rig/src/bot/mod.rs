@@ -43,7 +43,7 @@ use super::{Error, process, server};
 use clock::Clock;
 pub use reader::read;
 pub use recorder::{Answer, Recorder, Settings};
-use redis_api_server::net::listen;
+use redis_api_server::bind;
 use redis_api_server::worker::granted_workers;
 use redis_api_wire::conn::backoff;
 pub use target::{Attack, BODY_MAX, Body, Rate, Target};
@@ -84,7 +84,7 @@ pub fn run(options: Options) -> Result<(), Error> {
 
 async fn attack(options: Options, body: Vec<u8>) -> Result<(), Error> {
     let target = options.target.line(&body).map_err(std::io::Error::other)?;
-    let listener = listen::bind(options.listen, options.listen_defaulted)?;
+    let listener = bind(options.listen, options.listen_defaulted)?;
     let version = vegeta::version(&options.vegeta).await?;
     let cpus = granted_workers(None).0;
     tracing::info!(

@@ -32,7 +32,7 @@ mod ports;
 mod probe;
 mod program;
 mod redis;
-pub mod rig;
+pub(crate) mod rig;
 mod screen;
 mod start_lock;
 mod table;
@@ -42,12 +42,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use command::{StopSignals, run};
+pub use command::run;
 pub use error::Error;
 pub use guard::{JANITOR, run_janitor};
-pub use launcher::{Lines, Spec};
-pub use probe::Probe;
-pub use usage::Usage;
+
+pub(crate) use command::StopSignals;
 
 /// From the signal to the end of this process: all children are gone by then.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -25,8 +25,8 @@ use self::token::TokenFile;
 use self::walk::Walk;
 use super::client::Client;
 use super::{Error, process, server};
-use redis_api_server::metrics::CONTENT_TYPE;
-use redis_api_server::net::listen::bind;
+use redis_api_server::bind;
+use redis_api_server::exposition::CONTENT_TYPE;
 use redis_api_wire::conn::backoff::full_jitter;
 
 /// Longest wait after a failure. Short, since one post a second drowns nobody, and people watch the

@@ -28,18 +28,18 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-pub use report::{Finding, Format, Report, Role, Status};
+pub use report::{Format, Report};
 pub use rights::Uses;
 
 use crate::net::endpoint::{Endpoint, Password, SetOptions};
 use crate::net::{LOOKUP_THREADS, Resolver, listen};
 use crate::store::ReadRole;
 use crate::worker::granted_workers;
-use report::Verdict;
+use report::{Role, Verdict};
 use side::Side;
 
 /// The whole run takes no longer, whatever hangs and whatever deadlines are given.
-pub const LONGEST: Duration = Duration::from_secs(25);
+const LONGEST: Duration = Duration::from_secs(25);
 
 /// What to check: options of `serve`.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ pub enum Format {
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(super) enum Role {
     /// The server of the reads.
     Read,
     /// The server of the writes.
@@ -30,7 +30,7 @@ pub enum Role {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Status {
+pub(super) enum Status {
     /// As it should be.
     Ok,
     /// Works, and may not do so for long; or can't be seen.
@@ -75,7 +75,7 @@ impl Verdict {
 
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(super) struct Finding {
     /// Whose it is.
     pub role: Role,
     /// What was looked at, in one word.
@@ -92,7 +92,7 @@ pub struct Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// In the order in which they were looked for.
-    pub findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
 }
 
 impl Report {

@@ -25,9 +25,8 @@ pub(crate) mod test;
 pub mod tls;
 
 pub use credentials::Credentials;
-pub use dial_error::{DialError, explain_login, failed_login, suggests_tls, unreachable};
-pub use driver::{Driver, LIMITS};
-pub use explanation::Explanation;
+pub use dial_error::{DialError, explain_login, suggests_tls, unreachable};
+pub use driver::Driver;
 pub use link::{Link, Owner};
 pub use resolve::{LOOKUP_THREADS, Resolver};
 pub use set::Set;

@@ -30,8 +30,9 @@ pub use api::{ApiOptions, FallbackOptions, run_api};
 pub use cores::granted as granted_workers;
 pub use limits::raised as raise_descriptor_limit;
 pub use signal::Termination;
-pub use thread::Context;
+use thread::Context;
 
+use crate::http::hello::Hello;
 use crate::http::server::{Limits, Service, Timeouts};
 use crate::http::token::TokenError;
 use crate::metrics::Registry;
@@ -175,7 +176,7 @@ impl From<io::Error> for Error {
 
 /// What the workers are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+enum Phase {
     /// Answer.
     Serve,
     /// Serve, and say `Connection: close` on every answer.
@@ -189,7 +190,7 @@ pub enum Phase {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn run<S: Service>(
+fn run<S: Service>(
     options: &Options,
     make: impl Fn(&Context) -> S + Send + Sync + 'static,
 ) -> Result<(), Error> {
@@ -377,7 +378,12 @@ async fn beside<T>(
     }
 }
 
-/// A service without Redis.
-pub fn hello(context: &Context) -> crate::http::hello::Hello {
-    crate::http::hello::Hello::new(Rc::clone(&context.turn), context.metrics.clone())
+/// Runs `helloworld`, a service without Redis, until it is told to end. Blocks. `Ok` after a drain.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run_hello(options: &Options) -> Result<(), Error> {
+    run(options, |context: &Context| {
+        Hello::new(Rc::clone(&context.turn), context.metrics.clone())
+    })
 }

@@ -16,7 +16,7 @@ use crate::net::listen::Incoming;
 use crate::turn::Turn;
 
 /// What a service is made from, on the worker's own thread.
-pub struct Context {
+pub(super) struct Context {
     /// The worker's number, from 0.
     pub index: usize,
     /// How many there are, at least 1.
