@@ -117,17 +117,8 @@ fn serve(options: Serve, warnings: &[String]) -> Result<(), worker::Error> {
 fn look(options: Serve, warnings: Vec<String>, format: check::Format, log: &log::Log) -> ExitCode {
     let Serve { process, api } = options;
     let options = check::Options {
-        read: api.read,
-        write: api.write,
-        read_role: api.reads.role,
-        request_timeout: process.request_timeout,
-        workers: process.workers,
-        uses: check::Uses {
-            field_limit: api.guard.max_fields.is_some(),
-            write_wait: api.writes.replicas > 0,
-        },
-        max_stale: api.reads.max_stale,
-        token_file: api.guard.token_file,
+        process,
+        api,
         warnings,
     };
     match check::run(&options) {

@@ -21,7 +21,6 @@ mod server;
 mod side;
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,37 +28,23 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 pub use report::{Format, Report};
-pub use rights::Uses;
 
 use crate::net::endpoint::{Endpoint, Password, SetOptions};
 use crate::net::{LOOKUP_THREADS, Resolver, listen};
-use crate::store::ReadRole;
-use crate::worker::granted_workers;
+use crate::worker::{self, ApiOptions, granted_workers};
 use report::{Role, Verdict};
 use side::Side;
 
 /// The whole run takes no longer, whatever hangs and whatever deadlines are given.
 const LONGEST: Duration = Duration::from_secs(25);
 
-/// What to check: options of `serve`.
+/// What to check: what `serve` would be run with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server of the reads.
-    pub read: SetOptions,
-    /// The server of the writes.
-    pub write: SetOptions,
-    /// What the read server has to be.
-    pub read_role: ReadRole,
-    /// A reply to a question may take some of these.
-    pub request_timeout: Duration,
-    /// `None`: one per core granted.
-    pub workers: Option<NonZeroUsize>,
-    /// The commands that depend on options.
-    pub uses: Uses,
-    /// The age from which on reads are refused; `None`: none.
-    pub max_stale: Option<Duration>,
-    /// The file of the token that writes need.
-    pub token_file: Option<PathBuf>,
+    /// How the process would run.
+    pub process: worker::Options,
+    /// What it would serve, and from where.
+    pub api: ApiOptions,
     /// What reading the flags warned of.
     pub warnings: Vec<String>,
 }
@@ -81,28 +66,25 @@ pub fn run(options: &Options) -> io::Result<Report> {
 }
 
 async fn examine(options: &Options, resolver: &Resolver) -> Report {
-    let (workers, why) = granted_workers(options.workers);
+    let (workers, why) = granted_workers(options.process.workers);
     let end = Instant::now() + LONGEST;
     let side = |role, set| Side {
         role,
         set,
-        read_role: options.read_role,
-        uses: options.uses,
-        max_stale: options.max_stale,
-        request_timeout: options.request_timeout,
+        options,
         per_pod: workers.get() * connections(options, set),
         resolver,
         end,
     };
-    let read = side(Role::Read, &options.read);
-    let write = side(Role::Write, &options.write);
+    let read = side(Role::Read, &options.api.read);
+    let write = side(Role::Write, &options.api.write);
     let (mut report, mut of_write) = (Report::default(), Report::default());
     // At the same time: what hangs for one doesn't use up the other's time.
     let (read, write) = tokio::join!(read.examine(&mut report), write.examine(&mut of_write));
     report.findings.append(&mut of_write.findings);
     if let (Some(read), Some(write)) = (&read, &write) {
         report.add(Role::Both, "pair", server::pair(read, write));
-    } else if options.read.endpoint.address == options.write.endpoint.address {
+    } else if options.api.read.endpoint.address == options.api.write.endpoint.address {
         let found = "read and write side have the same address: reads are as far away as writes";
         let cure = "read from a replica beside each pod (--read-redis-addr)";
         report.add(Role::Both, "pair", Verdict::warn(found, cure));
@@ -113,7 +95,7 @@ async fn examine(options: &Options, resolver: &Resolver) -> Report {
 
 /// Connections of one worker to the server of `set`: of both roles, where they share one.
 fn connections(options: &Options, set: &SetOptions) -> usize {
-    let all = [&options.read, &options.write];
+    let all = [&options.api.read, &options.api.write];
     let same = all
         .iter()
         .filter(|other| other.endpoint.address == set.endpoint.address);
@@ -131,10 +113,10 @@ fn of_process(options: &Options, workers: usize, why: &str, report: &mut Report)
         "backlog",
         process::backlog(listen::BACKLOG, process::somaxconn()),
     );
-    if let Some(path) = &options.token_file {
+    if let Some(path) = &options.api.guard.token_file {
         add("file", process::file("--write-token-file", path, true));
     }
-    for set in [&options.read, &options.write] {
+    for set in [&options.api.read, &options.api.write] {
         let Endpoint {
             password,
             tls,

@@ -6,6 +6,7 @@
 
 use super::report::{Role, Verdict};
 use crate::net::session::Value;
+use crate::worker::ApiOptions;
 use redis_api_wire::resp::ErrorKind;
 
 /// A command that `serve` sends.
@@ -105,25 +106,17 @@ const WRITE_INFO: Command = command(
     Some("role, version and CPU time of the master can't be seen"),
 );
 
-/// What `serve` sends besides the plain commands, by its options.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Uses {
-    /// The number of fields has a limit: `HEXISTS` and `HLEN` on the write side.
-    pub field_limit: bool,
-    /// Writes wait for replicas: `WAIT`.
-    pub write_wait: bool,
-}
-
 pub(super) fn of_read() -> Vec<Command> {
     READ.to_vec()
 }
 
-pub(super) fn of_write(uses: Uses) -> Vec<Command> {
+/// What the write side sends with these options.
+pub(super) fn of_write(options: &ApiOptions) -> Vec<Command> {
     let mut commands = vec![HSET];
-    if uses.field_limit {
+    if options.guard.max_fields.is_some() {
         commands.extend(COUNT);
     }
-    if uses.write_wait {
+    if options.writes.replicas > 0 {
         commands.push(WAIT);
     }
     commands.extend([WRITE_INFO, PING, SETNAME]);

@@ -2,20 +2,20 @@
 //! in the modules beside it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::Options;
 use super::connect::{self, Attempt};
 use super::info::Info;
 use super::report::{Report, Role, Verdict};
-use super::rights::{self, Command, Right, Uses};
+use super::rights::{self, Command, Right};
 use super::server;
 use crate::metrics::{self, RoleOf};
 use crate::net::endpoint::{Address, SetOptions};
 use crate::net::session::{OpenError, Session, Value};
 use crate::net::{Credentials, Resolver, dial};
-use crate::store::ReadRole;
 use redis_api_wire::conn::Error;
 
 /// The name shown by `CLIENT LIST` while the check runs.
@@ -34,10 +34,7 @@ const PATIENCE: u32 = 5;
 pub(super) struct Side<'a> {
     pub role: Role,
     pub set: &'a SetOptions,
-    pub read_role: ReadRole,
-    pub uses: Uses,
-    pub max_stale: Option<Duration>,
-    pub request_timeout: Duration,
+    pub options: &'a Options,
     /// Connections that one process opens to this server.
     pub per_pod: usize,
     pub resolver: &'a Resolver,
@@ -179,14 +176,19 @@ impl Asked<'_> {
     }
 
     async fn ask(&mut self, words: &[&str]) -> Result<Value, Error> {
-        let timeout = self.side.request_timeout.saturating_mul(PATIENCE);
+        let timeout = self
+            .side
+            .options
+            .process
+            .request_timeout
+            .saturating_mul(PATIENCE);
         self.session.ask(words, timeout, self.side.end).await
     }
 
     async fn rights(&mut self, user: &str, report: &mut Report) -> Result<(), Error> {
         let commands = match self.side.role {
             Role::Read => rights::of_read(),
-            _ => rights::of_write(self.side.uses),
+            _ => rights::of_write(&self.side.options.api),
         };
         let rules = self.ask(&["ACL", "GETUSER", user]).await?;
         let mut found = Vec::new();
@@ -227,7 +229,11 @@ impl Asked<'_> {
         let max = max.and_then(|text| text.parse().ok());
         let clients = server::clients(info, max, per_pod, remote);
         if side.role == Role::Read {
-            report.add(side.role, "state", server::read_state(info, side.read_role));
+            report.add(
+                side.role,
+                "state",
+                server::read_state(info, side.options.api.reads.role),
+            );
             report.add(side.role, "clients", clients);
             return Ok(());
         }
@@ -237,7 +243,7 @@ impl Asked<'_> {
         let save = self.setting("save").await?;
         let verdict = server::persistence(info, save.as_deref());
         report.add(side.role, "persistence", verdict);
-        if let Some(max_stale) = side.max_stale {
+        if let Some(max_stale) = side.options.api.reads.max_stale {
             let period = self.setting("repl-ping-replica-period").await?;
             let period = period.and_then(|text| text.parse().ok());
             report.add(side.role, "pings", server::ping_period(period, max_stale));
