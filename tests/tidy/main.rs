@@ -103,15 +103,25 @@ const CLOCK: (&[&str], &[&str]) = (
     &["Instant::now", "SystemTime::now", ".elapsed()"],
     &[
         "server::turn",
-        "server::net::dial",
-        "server::net::session",
         "server::worker",
-        "server::http::service",
         "server::check",
         "server::sync_auth",
         "rig",
         "command",
     ],
+);
+
+/// What draws a generator of random numbers from the system, and the modules that may; all others
+/// take a generator from their callers, so that a test can give the seed.
+const RANDOMNESS: (&[&str], &[&str]) = (
+    &[
+        "Rng::new",
+        "Rng::default",
+        "fastrand::f64",
+        "fastrand::u64",
+        "fastrand::usize",
+    ],
+    &["server::worker", "server::sync_auth", "rig", "command"],
 );
 
 /// Who may use `std::env`.
@@ -228,11 +238,15 @@ fn check(file: &str, source: &str) -> Vec<Violation> {
             report(line, "width", text);
         }
     }
-    let (reads, allowed) = CLOCK;
-    if !within_any(&module, allowed) {
-        for at in reads.iter().flat_map(|read| words(&code, read)) {
-            let text = format!("take `now` from the caller (may: {allowed:?})");
-            report(line_of(&code, at), "clock", text);
+    for (rule, what, (reads, allowed)) in [
+        ("clock", "`now`", CLOCK),
+        ("randomness", "a generator", RANDOMNESS),
+    ] {
+        if !within_any(&module, allowed) {
+            for at in reads.iter().flat_map(|read| words(&code, read)) {
+                let text = format!("take {what} from the caller (may: {allowed:?})");
+                report(line_of(&code, at), rule, text);
+            }
         }
     }
     for (at, path) in paths(&code, "std") {

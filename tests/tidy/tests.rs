@@ -253,3 +253,12 @@ fn files_have_a_doc_and_a_length() {
         &["601 size"],
     );
 }
+
+#[test]
+fn randomness_comes_from_the_worker() {
+    let driver = "src/server/src/net/driver.rs";
+    check(driver, "fastrand::Rng::new()", &["2 randomness"]);
+    check(driver, "fastrand::f64()", &["2 randomness"]);
+    check(driver, "fastrand::Rng::with_seed(1)", &[]);
+    check("src/server/src/worker/mod.rs", "fastrand::Rng::new()", &[]);
+}

@@ -1,6 +1,7 @@
 //! One role, from its address to the server's settings: the order of questions. The judgements are
 //! in the modules beside it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use super::rights::{self, Command, Right};
 use super::server;
 use crate::metrics::{self, RoleOf};
 use crate::net::endpoint::{Address, SetOptions};
-use crate::net::session::{OpenError, Session, Value};
+use crate::net::session::{OpenError, Opening, Session, Value};
 use crate::net::{Credentials, Resolver, dial};
 use redis_api_wire::conn::Error;
 
@@ -78,7 +79,15 @@ impl Side<'_> {
         let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
         let credentials = Credentials::new("check", uncounted);
         let deadline = self.connect_deadline();
-        Session::open(self.set, &credentials, CLIENT_NAME, self.resolver, deadline).await
+        let opening = Opening {
+            set: self.set,
+            credentials: &credentials,
+            client_name: CLIENT_NAME,
+            resolver: self.resolver,
+            clock: &Rc::default(),
+            wall_clock: SystemTime::now,
+        };
+        Session::open(opening, deadline).await
     }
 
     fn connect_deadline(&self) -> Instant {

@@ -14,6 +14,7 @@ use super::dial_error::DialError;
 use super::endpoint::{Address, Endpoint, Secret, TlsOptions};
 use super::resolve::Resolver;
 use super::tls::{self, TlsMaterial};
+use crate::turn::Turn;
 use redis_api_wire::conn::Login;
 
 /// The kernel probes a silent peer after this long, and then this often, so that a peer that
@@ -45,7 +46,7 @@ pub fn login(endpoint: &Endpoint, password: Option<&Secret>, client_name: &str) 
 }
 
 /// Connects to the endpoint by `deadline`, trying every address of its name. `material` is that of
-/// the endpoint.
+/// the endpoint, `clock` the one that `deadline` is of.
 ///
 /// # Errors
 /// See [`DialError`].
@@ -56,9 +57,10 @@ pub async fn dial(
     endpoint: &Endpoint,
     material: &Material,
     resolver: &Resolver,
+    clock: &Turn,
     deadline: Instant,
 ) -> Result<Stream, DialError> {
-    dial_showing(endpoint, material, resolver, deadline, &mut |_| {}).await
+    dial_showing(endpoint, material, resolver, clock, deadline, &mut |_| {}).await
 }
 
 /// Like [`dial`]; `secured` is shown the session of TLS, if there is one, once it stands.
@@ -69,13 +71,14 @@ pub async fn dial_showing(
     endpoint: &Endpoint,
     material: &Material,
     resolver: &Resolver,
+    clock: &Turn,
     deadline: Instant,
     secured: &mut dyn FnMut(&rustls::ClientConnection),
 ) -> Result<Stream, DialError> {
     match &endpoint.address {
         Address::Unix(path) => dial_unix(path, deadline).await,
         Address::Tcp { host, port } => {
-            let tcp = dial_tcp(host, *port, resolver, deadline).await?;
+            let tcp = dial_tcp(host, *port, resolver, clock, deadline).await?;
             match (&endpoint.tls, &material.tls) {
                 (Some(options), Some(material)) => {
                     dial_tls(tcp, host, options, material, deadline, secured).await
@@ -106,6 +109,7 @@ async fn dial_tcp(
     host: &str,
     port: u16,
     resolver: &Resolver,
+    clock: &Turn,
     deadline: Instant,
 ) -> Result<TcpStream, DialError> {
     let lookup = timeout_at(deadline, resolver.lookup(host, port)).await;
@@ -118,9 +122,10 @@ async fn dial_tcp(
     let mut last = DialError::Timeout("connecting");
     for (index, address) in addresses.iter().enumerate() {
         // An address that swallows packets must not eat the time of those behind it.
-        let left = deadline.saturating_duration_since(Instant::now());
+        let now = Instant::from_std(clock.clock());
+        let left = deadline.saturating_duration_since(now);
         let share = left / (addresses.len() - index) as u32;
-        match timeout_at(Instant::now() + share, connect(*address)).await {
+        match timeout_at(now + share, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => {
                 last = DialError::Connect {
@@ -184,6 +189,7 @@ pub async fn look_closer(
     error: DialError,
     endpoint: &Endpoint,
     resolver: &Resolver,
+    clock: &Turn,
     deadline: Instant,
 ) -> DialError {
     let (Address::Tcp { host, port }, Some(options)) = (&endpoint.address, &endpoint.tls) else {
@@ -195,7 +201,7 @@ pub async fn look_closer(
     let name = options.server_name.as_deref().unwrap_or(host);
     let (Ok(name), Ok(tcp)) = (
         tls::server_name(name),
-        dial_tcp(host, *port, resolver, deadline).await,
+        dial_tcp(host, *port, resolver, clock, deadline).await,
     ) else {
         return error;
     };

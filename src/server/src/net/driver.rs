@@ -183,7 +183,8 @@ impl Driver {
         );
         let material = reading.await?;
         let login = dial::login(endpoint, material.password.as_ref(), &self.client_name);
-        let stream = dial::dial(endpoint, &material, &self.resolver, deadline.into()).await?;
+        let (resolver, clock) = (&self.resolver, &self.turn);
+        let stream = dial::dial(endpoint, &material, resolver, clock, deadline.into()).await?;
         Ok((stream, login))
     }
 }

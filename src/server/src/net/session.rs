@@ -1,6 +1,7 @@
 //! One connection, asked one command at a time: the login, TLS and state machine of `serve`,
 //! without its driver.
 
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ClientConnection;
@@ -15,6 +16,7 @@ use super::driver::LIMITS;
 use super::endpoint::{Endpoint, Flaw, SetOptions};
 use super::explanation::Explanation;
 use super::resolve::Resolver;
+use crate::turn::Turn;
 use redis_api_wire::conn::{self, Conn, Error, Event, Greeting, Verdict};
 use redis_api_wire::resp::{self, ErrorKind, Reply};
 
@@ -119,8 +121,22 @@ impl OpenError {
     }
 }
 
+/// What a session is made with.
+pub(crate) struct Opening<'a> {
+    pub set: &'a SetOptions,
+    pub credentials: &'a Credentials,
+    /// Shown by `CLIENT LIST`.
+    pub client_name: &'a str,
+    pub resolver: &'a Resolver,
+    /// The clock that deadlines are of.
+    pub clock: &'a Rc<Turn>,
+    /// The calendar's clock, for the age of files.
+    pub wall_clock: fn() -> SystemTime,
+}
+
 /// A connection that is logged in.
 pub(crate) struct Session {
+    clock: Rc<Turn>,
     stream: Stream,
     conn: Conn<()>,
     /// What the server said to `HELLO`.
@@ -133,58 +149,63 @@ pub(crate) struct Session {
 
 impl Session {
     /// Connects and logs in by `deadline`, as `serve` does: once more without `HELLO` where the
-    /// server closes the connection at it. `CLIENT LIST` shows `client_name`.
+    /// server closes the connection at it.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(
-        set: &SetOptions,
-        credentials: &Credentials,
-        client_name: &str,
-        resolver: &Resolver,
-        deadline: Instant,
-    ) -> Result<Session, OpenError> {
-        match Session::attempt(set, credentials, client_name, resolver, deadline, false).await {
+    pub async fn open(opening: Opening<'_>, deadline: Instant) -> Result<Session, OpenError> {
+        let Opening {
+            set,
+            resolver,
+            clock,
+            ..
+        } = opening;
+        match Session::attempt(&opening, deadline, false).await {
             Err(OpenError::Login {
                 closed_at_hello: true,
                 ..
-            }) => Session::attempt(set, credentials, client_name, resolver, deadline, true).await,
+            }) => Session::attempt(&opening, deadline, true).await,
             Err(OpenError::Dial(error)) => Err(OpenError::Dial(
-                dial::look_closer(error, &set.endpoint, resolver, deadline).await,
+                dial::look_closer(error, &set.endpoint, resolver, clock, deadline).await,
             )),
             other => other,
         }
     }
 
     async fn attempt(
-        set: &SetOptions,
-        credentials: &Credentials,
-        client_name: &str,
-        resolver: &Resolver,
+        opening: &Opening<'_>,
         deadline: Instant,
         skip_hello: bool,
     ) -> Result<Session, OpenError> {
-        let started = Instant::now();
+        let Opening {
+            set,
+            credentials,
+            client_name,
+            resolver,
+            clock,
+            wall_clock,
+        } = opening;
+        let started = clock.clock();
         let material = credentials
-            .read(&set.endpoint, resolver, deadline, SystemTime::now())
+            .read(&set.endpoint, resolver, deadline, wall_clock())
             .await
             .map_err(OpenError::Dial)?;
         let mut login = dial::login(&set.endpoint, material.password.as_ref(), client_name);
         login.skip_hello = skip_hello;
         let mut secured = None;
-        let stream = dial::dial_showing(&set.endpoint, &material, resolver, deadline, &mut |tls| {
-            secured = Some(Secured::of(tls));
-        })
-        .await
-        .map_err(OpenError::Dial)?;
+        let mut show = |tls: &ClientConnection| secured = Some(Secured::of(tls));
+        let endpoint = &set.endpoint;
+        let stream = dial::dial_showing(endpoint, &material, resolver, clock, deadline, &mut show);
+        let stream = stream.await.map_err(OpenError::Dial)?;
         let options = conn::Options {
             stall_timeout: set.stall_timeout,
             ping_interval: set.ping_interval,
             max_in_flight: 1,
             limits: LIMITS,
         };
-        let now = Instant::now().into_std();
+        let now = clock.clock();
         let mut session = Session {
+            clock: Rc::clone(clock),
             stream,
             conn: Conn::new(options, login, deadline.into_std(), now),
             greeting: Greeting::default(),
@@ -200,7 +221,7 @@ impl Session {
                 error,
             });
         }
-        session.took = started.elapsed();
+        session.took = session.clock.clock() - started;
         Ok(session)
     }
 
@@ -225,15 +246,15 @@ impl Session {
         timeout: Duration,
         end: Instant,
     ) -> Result<Value, Error> {
-        let started = Instant::now();
+        let started = self.clock.clock();
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         let command = |out: &mut _| resp::command(out, &words);
         self.conn
-            .enqueue((), started.into_std(), command)
+            .enqueue((), started, command)
             .map_err(|_| Error::Closed)?;
-        let deadline = end.min(started + timeout);
+        let deadline = end.min(Instant::from_std(started + timeout));
         let outcome = timeout_at(deadline, self.reply()).await;
-        outcome.unwrap_or_else(|_| Err(Error::Stalled(started.elapsed())))
+        outcome.unwrap_or_else(|_| Err(Error::Stalled(self.clock.clock() - started)))
     }
 
     async fn reply(&mut self) -> Result<Value, Error> {
@@ -264,7 +285,7 @@ impl Session {
             return Err(Error::Closed);
         }
         let (mut value, mut greeting) = (None, self.greeting);
-        let now = Instant::now().into_std();
+        let now = self.clock.clock();
         self.conn.on_input(now, |event| {
             match event {
                 Event::Ready(hello) => greeting = hello,

@@ -21,8 +21,9 @@ mod server;
 
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
@@ -35,7 +36,7 @@ use self::master::{Role, Watch};
 use self::server::Server;
 use crate::metrics::{self, RoleOf};
 use crate::net::endpoint::{Secret, SetOptions};
-use crate::net::session::{OpenError, Session};
+use crate::net::session::{OpenError, Opening, Session};
 use crate::net::{Credentials, Resolver};
 use crate::worker::Termination;
 use redis_api_wire::conn::{Error, backoff};
@@ -169,13 +170,15 @@ impl Keeper {
     async fn connect(&self) -> Result<Session, String> {
         let set = &self.options.server;
         let deadline = Instant::now() + set.connect_timeout;
-        let session = Session::open(
+        let opening = Opening {
             set,
-            &self.credentials,
-            CLIENT_NAME,
-            &self.resolver,
-            deadline,
-        );
+            credentials: &self.credentials,
+            client_name: CLIENT_NAME,
+            resolver: &self.resolver,
+            clock: &Rc::default(),
+            wall_clock: SystemTime::now,
+        };
+        let session = Session::open(opening, deadline);
         let explained = |error: OpenError| error.explain(&set.endpoint).to_string();
         session.await.map_err(explained)
     }

@@ -166,7 +166,7 @@ impl<W: 'static> Links<W> {
             wall_clock: SystemTime::now,
             metrics: self.metrics.clone(),
             credentials: credentials.clone(),
-            random: fastrand::Rng::new(),
+            random: context.random.borrow_mut().fork(),
         });
     }
 }

@@ -237,12 +237,15 @@ async fn supervise<S: Service>(
     let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
+    // All that is random in this process comes from here.
+    let mut random = fastrand::Rng::new();
     let plans = parts.map(|(index, ((incoming, core), metrics))| Plan {
         seed: Seed {
             index,
             workers,
             metrics,
             resolver: resolver.clone(),
+            random: random.fork(),
         },
         limits: client_limits(options),
         core,

@@ -1,5 +1,6 @@
 //! One worker: a thread, its runtime, its clock, its connections.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Context {
     pub metrics: Arc<metrics::Worker>,
     /// Looks names up, for the whole process.
     pub resolver: Resolver,
+    /// Gives each part of the worker its own generator.
+    pub random: RefCell<fastrand::Rng>,
 }
 
 /// The part of it that can cross to the thread.
@@ -35,6 +38,7 @@ pub(super) struct Seed {
     pub workers: usize,
     pub metrics: Arc<metrics::Worker>,
     pub resolver: Resolver,
+    pub random: fastrand::Rng,
 }
 
 /// All that a worker's thread is given.
@@ -113,15 +117,18 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         workers,
         metrics,
         resolver,
+        mut random,
     } = seed;
+    let of_server = random.fork();
     let service = make(&Context {
         index,
         workers,
         turn: turn.clone(),
         metrics,
         resolver,
+        random: RefCell::new(random),
     });
-    let server = Server::new(service, limits, turn, fastrand::Rng::new());
+    let server = Server::new(service, limits, turn, of_server);
     spawn_local(server.clone().sweep());
     loop {
         tokio::select! {
