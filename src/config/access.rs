@@ -23,8 +23,8 @@ pub(super) fn access(values: &mut Values<'_>, listen: Option<SocketAddr>) -> Opt
         && !listen.ip().to_canonical().is_loopback()
     {
         values.warnings.push(format!(
-            "whoever reaches {listen} can write: give --write-token-file or --read-only, or listen \
-             on loopback"
+            "anyone who can reach {listen} can write: give --write-token-file or --read-only, or \
+             listen on loopback"
         ));
     }
     Some(GuardOptions {

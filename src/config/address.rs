@@ -97,7 +97,7 @@ pub(super) fn host_and_port(text: &str) -> Result<Address, Cow<'static, str>> {
     }
     // `parse` takes a leading `+`.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("has a port that is no number".into());
+        return Err("has a port that is not a number".into());
     }
     let port = port.parse().map_err(|_| "has a port outside 1 to 65535")?;
     tcp(bracketed.unwrap_or(host), bracketed.is_some(), port)
@@ -125,7 +125,7 @@ fn tcp(host: &str, bracketed: bool, port: u16) -> Result<Address, Cow<'static, s
 
 fn redis_url(text: &str, tls: bool) -> Result<ParsedAddress, Cow<'static, str>> {
     // The parser's own errors hold nothing of the text: they are an enum of fixed sentences.
-    let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
+    let url = Url::parse(text).map_err(|error| format!("is not a URL ({error})"))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err("has a `?` or `#`, which it may not; percent-encode them in a password".into());
     }
@@ -155,7 +155,7 @@ fn redis_url(text: &str, tls: bool) -> Result<ParsedAddress, Cow<'static, str>> 
     })
 }
 
-const BAD_DATABASE: &str = "has a path that is no database number";
+const BAD_DATABASE: &str = "has a path that is not a database number";
 
 fn decode(text: &str) -> Result<String, Cow<'static, str>> {
     let decoded = percent_decode_str(text).decode_utf8();

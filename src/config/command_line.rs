@@ -161,7 +161,7 @@ mod tests {
             let args = ["redis-api", "serve"].iter().chain(args);
             let drain_delay = [("REDIS_API_DRAIN_DELAY".into(), "soon".into())];
             let exit = parse(args.map(OsString::from), &Environment::new(drain_delay))
-                .expect_err("is wrong");
+                .expect_err("is not valid");
             for name in names {
                 assert!(exit.text.contains(name), "{name}: {}", exit.text);
             }
@@ -193,9 +193,9 @@ mod tests {
             ],
             &[
                 "3 flags or values are wrong",
-                "--workers: \"-1\" is wrong",
-                "--max-body: \"-1\" is wrong",
-                "--drain-delay: \"-5s\" is wrong",
+                "--workers: \"-1\" is not valid",
+                "--max-body: \"-1\" is not valid",
+                "--drain-delay: \"-5s\" is not valid",
             ],
         );
         check(
@@ -203,7 +203,7 @@ mod tests {
             &["--redis-pass needs a value"],
         );
         let args = ["redis-api", "--nope", "serve"].map(OsString::from);
-        let exit = parse(args.into_iter(), &Environment::new([])).expect_err("is wrong");
+        let exit = parse(args.into_iter(), &Environment::new([])).expect_err("is not valid");
         assert_eq!(
             exit.text,
             "error: unknown flag --nope\n\nSee redis-api --help.\n"

@@ -81,11 +81,8 @@ pub(super) fn choice<T: Copy>(
             .find(|(name, _)| *name == text)
             .map(|(_, value)| *value);
         found.ok_or_else(|| {
-            choices
-                .iter()
-                .map(|(name, _)| *name)
-                .collect::<Vec<_>>()
-                .join(" or ")
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            format!("one of {}", names.join(", "))
         })
     })
 }

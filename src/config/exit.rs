@@ -81,9 +81,7 @@ pub(super) fn refusal(
     unknown.push(match (error.kind(), flag) {
         (ErrorKind::UnknownArgument, _) => match unknown_flag(error) {
             Some((_, text)) => text,
-            None => {
-                "a word belongs to no flag (not shown, since it may be part of a password)".into()
-            }
+            None => "unexpected argument (not shown: it may be part of a password)".into(),
         },
         (ErrorKind::InvalidSubcommand, _) => {
             let names: Vec<_> = SUBCOMMANDS.iter().map(|known| known.name).collect();

@@ -185,7 +185,7 @@ pub(super) const READS: Group = Group {
             "tracked-max-bytes",
             "BYTES",
             Some("64MiB"),
-            "Memory for values in tracked mode, of the whole process; what is read least gives way",
+            "Memory for values in tracked mode, of the whole process; the least read are evicted",
             "Some 200,000 fields.",
         ),
         flag(
@@ -193,7 +193,7 @@ pub(super) const READS: Group = Group {
             "DURATION",
             Some("10s"),
             "Read a value again after this long in tracked mode, changed or not; 0s: never",
-            "A bound should a message ever be lost, for one command in so long.",
+            "A safety net should a message ever be lost, for one command each time.",
         ),
         flag(
             "read-role",
@@ -264,7 +264,7 @@ pub(super) const ACCESS: Group = Group {
             "fields",
             "NAMES",
             None,
-            "The only fields to read or write, with commas between; others are 404",
+            "The only fields to read or write, comma-separated; others are 404",
             "The field behind / is current-value: without it in the list, / is 404 too.",
         )),
         flag(
@@ -388,7 +388,7 @@ pub(super) const CLIENTS: Group = Group {
             "max-requests",
             "N",
             Some("16384"),
-            "Requests in hand at the same time, per worker; more are refused with 503",
+            "Requests in progress at the same time, per worker; more are refused with 503",
             "About what a worker answers in a sixth of a second: more would run out of time.",
         ),
         flag(
@@ -425,7 +425,7 @@ pub(super) const PROCESS: Group = Group {
             "drain-delay",
             "DURATION",
             Some("5s"),
-            "After SIGTERM, go on serving this long; 0s: not at all",
+            "After SIGTERM, keep serving this long; 0s: not at all",
             "Time for balancers to learn that this process goes away.",
         ),
         flag(

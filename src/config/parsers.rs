@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A whole number and its unit, up to 24 h.
 pub(super) fn duration(text: &str) -> Result<Duration, Expected> {
-    let expected = || "a duration up to 24h, as 150ms, 5s, 2m, 1h".to_string();
+    let expected = || "a duration up to 24h, such as 150ms, 5s, 2m or 1h".to_string();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| expected())?;
@@ -37,7 +37,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Expected> {
 /// A duration that may not be zero, since nothing could be done within it.
 pub(super) fn positive_duration(text: &str) -> Result<Duration, Expected> {
     match duration(text)? {
-        Duration::ZERO => Err("a duration above zero, as 150ms, 5s, 2m, 1h".to_string()),
+        Duration::ZERO => Err("a duration above zero, such as 150ms, 5s, 2m or 1h".to_string()),
         duration => Ok(duration),
     }
 }
@@ -50,12 +50,13 @@ pub(super) fn duration_or_unlimited(text: &str) -> Result<Option<Duration>, Expe
 /// Bytes: from 1 to 16 MiB, since a body is held in memory as a whole.
 pub(super) fn size(text: &str) -> Result<usize, Expected> {
     bytes(text, 16 << 20)
-        .ok_or_else(|| "bytes from 1 to 16MiB, as 4096, 4KiB, 16k, 1MiB".to_string())
+        .ok_or_else(|| "a size from 1 byte to 16MiB, such as 4096, 4KiB, 16k or 1MiB".to_string())
 }
 
 /// Bytes of memory: from 1 to 64 GiB.
 pub(super) fn memory(text: &str) -> Result<usize, Expected> {
-    bytes(text, 64 << 30).ok_or_else(|| "bytes from 1 to 65536MiB, as 64MiB, 512k".to_string())
+    bytes(text, 64 << 30)
+        .ok_or_else(|| "a size from 1 byte to 65536MiB, such as 64MiB or 512k".to_string())
 }
 
 fn bytes(text: &str, largest: usize) -> Option<usize> {
@@ -91,7 +92,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, Expected> {
 /// Where to listen, and whether the host was left out (`:8080`: every address, `[::]`).
 pub(super) fn listen(text: &str) -> Result<(SocketAddr, bool), Expected> {
     let expected =
-        || "IP:port, [v6]:port or :port, as 127.0.0.1:8080, [::1]:8080, :8080".to_string();
+        || "IP:port, [v6]:port or :port, such as 127.0.0.1:8080, [::1]:8080 or :8080".to_string();
     match text.strip_prefix(':') {
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
             let port = port.parse().map_err(|_| expected())?;

@@ -192,7 +192,7 @@ pub(super) fn endpoint(values: &mut Values<'_>, own: &Level, both: &Level) -> Op
         {
             let (prefix, path) = (level.prefix, path.display());
             values.errors.push(format!(
-                "--{prefix}-tls: unix://{path} speaks no TLS; drop one of them"
+                "--{prefix}-tls: unix://{path} does not use TLS; drop one of them"
             ));
         }
     }

@@ -33,8 +33,8 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
     let names_nothing = masterauth_file.is_none() && acl_file.is_none() && master.is_none();
     if names_nothing && tls.is_empty() && values.errors.is_empty() {
         values.errors.push(
-            "nothing to keep equal: give one of --masterauth-file, --tls-ca-file, --tls-cert-file, \
-             --acl-file, --master-addr"
+            "nothing to keep in sync: give at least one of --masterauth-file, --tls-ca-file, \
+             --tls-cert-file, --acl-file, --master-addr"
                 .to_string(),
         );
     }
@@ -65,7 +65,7 @@ fn certificates(values: &mut Values<'_>) -> Vec<(&'static str, String)> {
         match given.text.into_string() {
             Ok(path) if path.starts_with('/') => found.push((setting, path)),
             _ => values.errors.push(format!(
-                "{}: is no absolute path in UTF-8; the server must find the file by it too",
+                "{}: is not an absolute path in UTF-8; the server must find the file by it too",
                 given.name
             )),
         }
@@ -146,16 +146,16 @@ mod tests {
             let text = options(args, &[]).unwrap_err();
             assert!(text.contains(expected), "{args:?}: {text}");
         };
-        check(&[], "nothing to keep equal");
-        check(&["--acl-file="], "nothing to keep equal");
+        check(&[], "nothing to keep in sync");
+        check(&["--acl-file="], "nothing to keep in sync");
         check(&["--masteruser=a"], "--masterauth-file");
-        check(&["--tls-ca-file=ca.crt"], "no absolute path");
+        check(&["--tls-ca-file=ca.crt"], "not an absolute path");
         check(&["--tls-cert-file=/a"], "give both");
         check(&["--master-addr=geheim"], "expected host:port");
         check(&["--master-addr="], "expected host:port");
         check(
             &["--master-addr=a:1", "--redis-tls", "--redis-addr=unix:///s"],
-            "no TLS",
+            "does not use TLS",
         );
     }
 }

@@ -105,7 +105,7 @@ impl<'a> Values<'a> {
             Err(expected) => {
                 let Given { text, name, .. } = given;
                 self.errors.push(format!(
-                    "{name}: {} is wrong; expected {expected}",
+                    "{name}: {} is not valid; expected {expected}",
                     shown(&text)
                 ));
                 None

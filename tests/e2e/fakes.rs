@@ -114,9 +114,9 @@ fn faults() -> Vec<(Act, u16, &'static str)> {
         (
             send(b"*1\r\n$4\r\n1000\r\n"),
             502,
-            "HGET was answered with no text",
+            "the reply to HGET is not text",
         ),
-        (send(b":1000\r\n"), 502, "HGET was answered with no text"),
+        (send(b":1000\r\n"), 502, "the reply to HGET is not text"),
         (send(b"-ERR whatever\r\n"), 502, "ERR whatever"),
         (
             send(b"-MOVED 42 127.0.0.1:7001\r\n"),

@@ -164,7 +164,7 @@ fn unusable_password_file_keeps_the_last_good_one() {
     reconnect(&api, &redis, &ROLES, &["-a", "two-geheim"]);
     check_works(&mut api);
     check_stale(&api, 0.0);
-    let kept = "the last good password stays in use";
+    let kept = "keeping the last good password";
     check_warned_once(&api, kept, "password can be read again");
     check_silent_about(&api, &["geheim"]);
 }
@@ -322,9 +322,9 @@ fn unusable_certificates_keep_the_last_good_ones() {
     check_stale(&api, 0.0);
     let again = "can be read again";
     let pair = "certificate and key";
-    let kept = format!("the last good {pair} stays in use");
+    let kept = format!("keeping the last good {pair}");
     check_warned_once(&api, &kept, &format!("{pair} {again}"));
-    let kept = "the last good CA file stays in use";
+    let kept = "keeping the last good CA file";
     check_warned_once(&api, kept, &format!("CA file {again}"));
     let secrets = [core(&other.key), core(&certs.leaf.key), "geheim".to_owned()];
     check_silent_about(&api, &secrets.each_ref().map(String::as_str));

@@ -160,7 +160,7 @@ fn password_changes_on_master_and_replica_without_a_gap() {
     sync.wait_log("is empty; put the password there", PATIENCE);
     fs::remove_file(&file).expect("it is there");
     mkfifo(&file, Mode::S_IRWXU).expect("our folder is writable");
-    sync.wait_log("is no regular file", PATIENCE);
+    sync.wait_log("is not a regular file", PATIENCE);
     check_reconnects(&master, &replica, "3");
     replace(&file, "two-geheim");
     check_silent_about(&mut sync, &["geheim"]);

@@ -175,7 +175,7 @@ fn plaintext_server_behind_rediss() {
     let redis = Redis::start_plain();
     let api = both(&tls_url("127.0.0.1", &redis), &certs.ca).start();
     let words = [
-        "the server hangs, or it speaks no TLS on this port",
+        "the server hangs, or it does not speak TLS on this port",
         "drop rediss://",
     ];
     check_refused(&api, &words);

@@ -138,7 +138,7 @@ fn api_that_is_not_there_yet() {
     let addr = first.addr();
     first.stop();
     let mut updater = updater(addr).start();
-    updater.wait_log("its value comes first", PATIENCE);
+    updater.wait_log("posting starts once the current value is known", PATIENCE);
     let _api = serve(&redis).listen_on(addr).start();
     wait_more(&mut updater, "ok");
     let value = stored(&redis);
@@ -185,7 +185,7 @@ fn wrong_token_is_corrected_and_never_shown() {
     wait_more(&mut updater, "ok");
     // The last good one stays.
     fs::write(&file, "two geheim\n").expect("our folder is writable");
-    updater.wait_log("the last good token stays", PATIENCE);
+    updater.wait_log("keeping the last good token", PATIENCE);
     wait_more(&mut updater, "ok");
     assert!(updater.stop().success());
     let log = updater.log().join("\n");

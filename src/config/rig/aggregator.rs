@@ -25,7 +25,7 @@ pub(super) const AGGREGATOR: Group = Group {
             "vegeta-servers",
             "ADDRESSES",
             None,
-            "The load bots: URLs or host:port, with commas between",
+            "The load bots: URLs or host:port, comma-separated",
             "This or --vegeta-dns is required; both add up.",
         )),
         flag(
@@ -109,7 +109,7 @@ fn bots(values: &mut Values<'_>) -> Option<Vec<Target>> {
     let wrong = bots.iter().position(Option::is_none);
     let error = match wrong {
         Some(at) => format!(
-            "{}: number {} of its {} addresses is wrong (value not shown); expected \
+            "{}: number {} of its {} addresses is not valid (value not shown); expected \
              http://HOST[:PORT][/PATH], https://…, host:port or [v6]:port",
             given.name,
             at + 1,
@@ -140,7 +140,7 @@ fn bot(text: &str) -> Option<Target> {
 fn name(text: &str) -> Result<Name, Expected> {
     match address::host_and_port(text) {
         Ok(Address::Tcp { host, port }) => Ok(Name { host, port }),
-        _ => Err("name:port, as vegetaserver:8081".to_owned()),
+        _ => Err("name:port, such as vegetaserver:8081".to_owned()),
     }
 }
 
@@ -150,7 +150,7 @@ fn dns_server(text: &str) -> Result<SocketAddr, Expected> {
     let parsed = text.parse().ok().or_else(ip);
     parsed
         .filter(|address: &SocketAddr| address.port() > 0)
-        .ok_or_else(|| "IP, IP:port or [v6]:port, as 10.96.0.10".to_owned())
+        .ok_or_else(|| "IP, IP:port or [v6]:port, such as 10.96.0.10".to_owned())
 }
 
 #[cfg(test)]

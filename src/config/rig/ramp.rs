@@ -27,7 +27,7 @@ pub(super) const RAMP: Group = Group {
             "rates",
             "RATES",
             Some("1000,2000,4000,8000,16000"),
-            "The rates to hold, in requests a second, rising, with commas between",
+            "The rates to hold, in requests a second, rising, comma-separated",
             "The lowest should be easy for the API: the p99 there is what the others are compared \
              with.",
         )),
@@ -65,7 +65,7 @@ pub(super) const RAMP: Group = Group {
             "admin-url",
             "URL",
             None,
-            "The admin port of the API at --target-url, as http://localhost:9090",
+            "The admin port of the API at --target-url, such as http://localhost:9090",
             "Its /metrics tell the CPU time: of that one process, and of the Redis it reads from \
              to about a second. Without it those columns are empty.",
         ),
@@ -118,7 +118,9 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
 
 fn rates(text: &str) -> Result<Vec<u32>, Expected> {
     let expected = || {
-        format!("up to {RATES_MAX} whole numbers from 1 to {RATE_MAX}, rising, as 1000,2000,4000")
+        format!(
+            "up to {RATES_MAX} whole numbers from 1 to {RATE_MAX}, rising, such as 1000,2000,4000"
+        )
     };
     let rates = text.split(',').map(|rate| {
         let rate = parsers::count(rate.trim(), 1..=RATE_MAX as usize).ok()?;

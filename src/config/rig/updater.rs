@@ -14,7 +14,7 @@ pub(super) const UPDATER: Group = Group {
             "api-url",
             "URL",
             None,
-            "The API to post to, as http://localhost:8080/",
+            "The API to post to, such as http://localhost:8080/",
             "Required. Read once at start, so that the walk goes on from the value there.",
         ),
         flag(

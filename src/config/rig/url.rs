@@ -28,7 +28,7 @@ pub(super) fn optional(values: &mut Values<'_>, flag: &str) -> Option<Option<Uri
         Some(uri) => Some(Some(uri)),
         None => {
             let error = format!(
-                "{}: is wrong (value not shown); expected {EXPECTED}",
+                "{}: is not valid (value not shown); expected {EXPECTED}",
                 given.name
             );
             values.errors.push(error);

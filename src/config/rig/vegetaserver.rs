@@ -219,7 +219,7 @@ fn attack(values: &mut Values<'_>) -> Option<Attack> {
 fn target(values: &mut Values<'_>) -> Option<Target> {
     let url = url(values);
     let method = values.parsed("method", |text| {
-        Method::from_bytes(text.as_bytes()).map_err(|_| "a method, as GET or POST".into())
+        Method::from_bytes(text.as_bytes()).map_err(|_| "a method, such as GET or POST".into())
     });
     let headers = headers(values);
     let body = body(values);
@@ -249,7 +249,7 @@ fn url(values: &mut Values<'_>) -> Option<Url> {
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if url.is_none() {
         values.errors.push(format!(
-            "{}: is wrong (value not shown); expected {EXPECTED}",
+            "{}: is not valid (value not shown); expected {EXPECTED}",
             name.unwrap_or_default()
         ));
     }
@@ -263,7 +263,7 @@ fn headers(values: &mut Values<'_>) -> Vec<(HeaderName, HeaderValue)> {
         match header(text) {
             Some(header) => headers.push(header),
             None => values.errors.push(format!(
-                "{flag}: number {} is wrong (value not shown); expected `Name: value`",
+                "{flag}: number {} is not valid (value not shown); expected `Name: value`",
                 index + 1
             )),
         }
@@ -302,7 +302,7 @@ fn body(values: &mut Values<'_>) -> Option<Body> {
 /// A decimal number above zero, as the fraction that vegeta takes.
 fn rate(text: &str) -> Result<Rate, Expected> {
     let expected =
-        || format!("requests a second, above 0 and up to {RATE_MAX}, as 1000, 2.5 or 0.001");
+        || format!("requests a second, above 0 and up to {RATE_MAX}, such as 1000, 2.5 or 0.001");
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(whole) || !is_number(decimals) || decimals.len() > DECIMALS {

@@ -169,7 +169,7 @@ pub struct Generator {
     /// All workers were busy at some time: latencies leave out the time spent waiting for one.
     #[serde(default, deserialize_with = "or_default")]
     pub workers_capped: bool,
-    /// How often vegeta had to be started again.
+    /// Restarts of vegeta.
     #[serde(default, deserialize_with = "or_default")]
     pub restarts: u64,
     /// Since the last result of vegeta, in seconds; `null` before the first.

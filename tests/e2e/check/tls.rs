@@ -103,7 +103,7 @@ fn protocol_and_ciphers() {
     let plain = Redis::start_plain();
     fails(
         &said(&plain, &certs.ca, &[]),
-        &["speaks no TLS on this port", "drop rediss://"],
+        &["does not speak TLS on this port", "drop rediss://"],
     );
     let redis = Redis::builder().tls(&certs).password(PASSWORD).start();
     let said_plain = check(&["--redis-addr", &redis.addr().to_string()]);

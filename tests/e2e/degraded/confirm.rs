@@ -205,7 +205,7 @@ fn a_connection_lost_while_waiting_leaves_the_write_applied() {
 fn a_reply_of_the_wrong_type_leaves_the_write_applied() {
     let (_fake, _api, first) = held(Act::Send(b"+OK\r\n".to_vec()));
     let response = first.join().expect("there is a response");
-    check_applied(&response, 504, "WAIT was answered with no number");
+    check_applied(&response, 504, "the reply to WAIT is not a number");
 }
 
 #[test]

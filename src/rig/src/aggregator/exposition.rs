@@ -23,7 +23,7 @@ pub(super) fn text(board: Option<&Board>) -> String {
         families.extend(fine.map(|fine| {
             gauge(
                 "redis_api_aggregator_value_known",
-                "1 while the API says its value.",
+                "1 while the API returns a value.",
                 f64::from(fine),
             )
         }));
@@ -48,22 +48,22 @@ fn of_bots(board: &Board) -> Vec<MetricFamily> {
         ),
         gauge(
             "redis_api_aggregator_target_rate",
-            "Requests a second that all bots together are to send.",
+            "Target rate of all bots together, in requests a second.",
             generator.target_rate,
         ),
         gauge(
             "redis_api_aggregator_achieved_rate",
-            "Requests a second that all bots together have sent.",
+            "Achieved rate of all bots together, in requests a second.",
             generator.achieved_rate,
         ),
         gauge(
             "redis_api_aggregator_generator_limited",
-            "1 while the generator itself was the limit, and latencies say too little.",
+            "1 while the generator itself was the limit, so that latencies are too low.",
             f64::from(!board.summary.generator_limits.is_empty()),
         ),
         gauge(
             "redis_api_aggregator_vegeta_restarts",
-            "Times that the bots' vegetas had to be started again.",
+            "Restarts of vegeta, of all bots together.",
             generator.restarts as f64,
         ),
         gauge(
@@ -95,7 +95,7 @@ fn of_window(board: &Board) -> Vec<MetricFamily> {
     vec![
         gauge(
             "redis_api_aggregator_window_seconds",
-            "Time that the merged window covers.",
+            "Time covered by the merged window.",
             window.generator.window_seconds,
         ),
         gauges(
@@ -137,7 +137,7 @@ fn of_pods(pods: &[Pod]) -> Vec<MetricFamily> {
     vec![
         of_each(
             "redis_api_aggregator_pod_up",
-            "1 while this pod of the API says how it does.",
+            "1 while this pod of the API can be scraped.",
             |pod| f64::from(pod.trouble.is_none()),
         ),
         of_each(
@@ -147,13 +147,13 @@ fn of_pods(pods: &[Pod]) -> Vec<MetricFamily> {
         ),
         by_part(
             "redis_api_aggregator_pod_cores",
-            "Cores in use by this pod: of the API, and of the Redis it reads from.",
+            "Cores used by this pod: by the API, and by the Redis it reads from.",
             |pod| pod.trouble.is_none().then_some(pod.api_cores),
             |pod| pod.redis_cores,
         ),
         by_part(
             "redis_api_aggregator_pod_cpu_seconds_per_request",
-            "CPU time per request of this pod: of the API, and of the Redis it reads from.",
+            "CPU time per request of this pod: by the API, and by the Redis it reads from.",
             |pod| Some(pod.api_cpu_us? / MICROS_PER_SECOND),
             |pod| Some(pod.redis_cpu_us? / MICROS_PER_SECOND),
         ),

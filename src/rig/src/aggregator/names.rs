@@ -206,7 +206,7 @@ fn next(
         },
         Err(error) => {
             let rest = match last_good {
-                None => "nothing is known of it yet".to_owned(),
+                None => "no answer yet".to_owned(),
                 Some(at) => {
                     let age = now.saturating_duration_since(at).as_secs();
                     format!("the last answer, {age} s old, is used")

@@ -53,7 +53,7 @@ impl fmt::Display for ReportError {
         match self {
             ReportError::Json(error) => write!(f, "the answer is not a window: {error}"),
             ReportError::Histogram(error) => error.fmt(f),
-            ReportError::Contradictory(what) => write!(f, "the window can't be right: {what}"),
+            ReportError::Contradictory(what) => write!(f, "the window contradicts itself: {what}"),
         }
     }
 }

@@ -163,15 +163,15 @@ impl State {
         Ok(State {
             target_rate: gauge(
                 "redis_api_attack_target_rate",
-                "Requests a second that are to be sent.",
+                "Target rate, in requests a second.",
             )?,
             achieved_rate: gauge(
                 "redis_api_attack_achieved_rate",
-                "Requests a second that were sent in the window.",
+                "Rate achieved in the window, in requests a second.",
             )?,
             window_seconds: gauge(
                 "redis_api_attack_window_seconds",
-                "The wall time that the window covers.",
+                "Time covered by the window.",
             )?,
             silent_seconds: gauge(
                 "redis_api_attack_silent_seconds",
@@ -190,10 +190,7 @@ impl State {
             )?,
             restarts: registered(
                 registry,
-                IntCounter::new(
-                    "redis_api_attack_restarts_total",
-                    "How often vegeta had to be started again.",
-                ),
+                IntCounter::new("redis_api_attack_restarts_total", "Restarts of vegeta."),
             )?,
         })
     }

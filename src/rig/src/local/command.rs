@@ -79,7 +79,7 @@ async fn take_start_lock(screen: &Screen) -> StartLock {
 /// Ends only by a failure.
 async fn work(rig: &mut Rig, start_lock: StartLock, options: &Options, screen: &Screen) -> Error {
     screen.say(format_args!(
-        "Dashboard: http://{}/dashboard (in some seconds)\nThe rig's data folder is {}",
+        "Dashboard: http://{}/dashboard (in a few seconds)\nThe rig's data folder is {}",
         rig.dashboard(),
         rig.folder().display()
     ));

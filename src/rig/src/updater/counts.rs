@@ -78,16 +78,13 @@ impl Counts {
     pub fn new() -> prometheus::Result<Counts> {
         let registry = Registry::new();
         let posts = IntCounterVec::new(
-            Opts::new(
-                "redis_api_updater_posts_total",
-                "Posts by what became of them.",
-            ),
+            Opts::new("redis_api_updater_posts_total", "Posts by outcome."),
             &["outcome"],
         )?;
-        let value = Gauge::new("redis_api_updater_value", "The value that was stored last.")?;
+        let value = Gauge::new("redis_api_updater_value", "The last value stored.")?;
         let posted_at = Gauge::new(
             "redis_api_updater_stored_timestamp_seconds",
-            "When a value was stored last, in seconds since the Unix epoch; 0: never.",
+            "When the last value was stored, in seconds since the Unix epoch; 0: never.",
         )?;
         registry.register(Box::new(posts.clone()))?;
         registry.register(Box::new(value.clone()))?;

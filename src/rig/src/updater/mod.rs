@@ -139,9 +139,15 @@ async fn start(poster: &Poster, random: &mut fastrand::Rng) -> Walk {
             Err(LookError::Status(status)) => (format!("{status}, and no value"), true),
             Err(LookError::NoAnswer(error)) => (error.to_string(), false),
         };
-        tracing::warn!("GET {}: {error}; its value comes first", poster.api);
+        tracing::warn!(
+            "GET {}: {error}; posting starts once the current value is known",
+            poster.api
+        );
         if is_answer && answered.get_or_insert_with(Instant::now).elapsed() > READABLE_TIMEOUT {
-            tracing::warn!("GET {}: gives no value; starting from another", poster.api);
+            tracing::warn!(
+                "GET {}: no value yet; starting from a value of our own",
+                poster.api
+            );
             return Walk::new();
         }
         sleep(full_jitter(failures, BACKOFF_CAP, random.f64())).await;

@@ -57,7 +57,8 @@ impl TokenFile {
             Err(_) => {
                 let path = self.path.display();
                 tracing::warn!(
-                    "token file {path} was not read within {READ_TIMEOUT:?}; the last good token stays"
+                    "token file {path} was not read within {READ_TIMEOUT:?}; \
+                     keeping the last good token"
                 );
             }
         }
@@ -76,7 +77,7 @@ impl TokenFile {
             }
             Err(trouble) => {
                 if !self.is_bad {
-                    tracing::warn!("token file {path}: {trouble}; the last good token stays");
+                    tracing::warn!("token file {path}: {trouble}; keeping the last good token");
                 }
                 self.is_bad = true;
             }

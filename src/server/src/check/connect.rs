@@ -102,8 +102,8 @@ pub(super) fn tls(secured: &Secured, options: &TlsOptions, now: i64) -> Verdict 
     );
     match chain.iter().map(|certificate| certificate.not_after).min() {
         Some(until) if until - now < SOON_SECONDS => Verdict::warn(
-            format!("{found}; {} days are left", (until - now).max(0) / 86_400),
-            "renew the certificate, and see why that didn't happen by itself",
+            format!("{found}; {} days left", (until - now).max(0) / 86_400),
+            "renew the certificate, and find out why it was not renewed automatically",
         ),
         _ => Verdict::ok(found),
     }
@@ -128,7 +128,7 @@ pub(super) fn failure(error: &OpenError, endpoint: &Endpoint) -> (&'static str, 
         }
     };
     let cure = explained.cure;
-    let cure = cure.unwrap_or_else(|| "look into the server's log".to_string());
+    let cure = cure.unwrap_or_else(|| "look at the server's log".to_string());
     (step, Verdict::fail(explained.cause, cure))
 }
 
@@ -146,7 +146,7 @@ pub(super) fn login(
         }
     };
     let found = format!(
-        "RESP{} as {user} {secret}, in {} all in all",
+        "RESP{} as {user} {secret}, in {} in total",
         greeting.protocol,
         ms(took)
     );
@@ -343,9 +343,9 @@ mod tests {
         check(
             judge(until - SOON_SECONDS + 1),
             Status::Warn,
-            "29 days are left",
+            "29 days left",
             "renew",
         );
-        check(judge(until + 1), Status::Warn, "0 days are left", "renew");
+        check(judge(until + 1), Status::Warn, "0 days left", "renew");
     }
 }

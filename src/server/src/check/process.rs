@@ -50,7 +50,7 @@ pub(super) fn file_limit() -> Option<(u64, u64)> {
 
 pub(super) fn files(limit: Option<(u64, u64)>) -> Verdict {
     match limit {
-        None => Verdict::warn("the limit of open files can't be read", "see `ulimit -n`"),
+        None => Verdict::warn("the limit on open files can't be read", "see `ulimit -n`"),
         Some((soft, hard)) if hard < FEW_FILES => Verdict::warn(
             format!("soft limit {soft}, hard limit {hard}: each client's connection takes one"),
             "raise the hard limit (ulimit -Hn, LimitNOFILE=, the container runtime)",
@@ -75,7 +75,7 @@ pub(super) fn backlog(asked: i32, kernel: Option<u32>) -> Verdict {
         ),
         Some(_) => Verdict::ok(format!("{asked}")),
         None => Verdict::ok(format!(
-            "{asked} asked for; the kernel's bound can't be seen"
+            "{asked} asked for; the kernel's limit can't be read"
         )),
     }
 }
@@ -168,7 +168,7 @@ mod tests {
             Status::Warn,
             "the kernel grants 128",
         );
-        check(backlog(4096, None), Status::Ok, "can't be seen");
+        check(backlog(4096, None), Status::Ok, "can't be read");
     }
 
     #[test]

@@ -50,7 +50,7 @@ const SETNAME: Command = command(
     "client|setname",
     &["CLIENT", "SETNAME", "redis-api-check"],
     &["slow", "connection"],
-    Some("CLIENT LIST can't tell our connections"),
+    Some("CLIENT LIST can't tell our connections apart"),
 );
 
 const READ: &[Command] = &[
@@ -156,13 +156,13 @@ pub(super) fn no_info(refusal: &Value, user: &str, role: Role) -> Verdict {
             let cure = match kind {
                 ErrorKind::NoPerm => format!("ACL SETUSER {user} +info"),
                 ErrorKind::UnknownCommand => RESTORE.to_string(),
-                _ => "look into the server's log".to_string(),
+                _ => "look at the server's log".to_string(),
             };
             (text.as_str(), cure)
         }
         _ => ("no text", RESTORE.to_string()),
     };
-    let found = format!("INFO is answered with: {said}; role, version and state can't be seen");
+    let found = format!("INFO failed: {said}; role, version and state can't be seen");
     match role {
         Role::Read => Verdict::fail(format!("{found}, and reads are refused"), cure),
         _ => Verdict::warn(found, cure),

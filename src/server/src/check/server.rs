@@ -10,8 +10,8 @@ use crate::store::{ReadRole, Replication, Rule, is_loading};
 pub(super) fn version(info: &Info) -> Verdict {
     let Some(server) = info.server() else {
         return Verdict::warn(
-            "INFO names no version",
-            "check that this is Redis or Valkey and no proxy",
+            "INFO gives no version",
+            "check that this is Redis or Valkey and not a proxy",
         );
     };
     match info.value("redis_mode") {
@@ -65,7 +65,8 @@ pub(super) fn read_state(info: &Info, role: ReadRole) -> Verdict {
         let down = state.link_down_seconds.unwrap_or_default();
         return Verdict::warn(
             format!(
-                "usable, but its link to {upstream} has been down for {down} s: reads grow old"
+                "usable, but its link to {upstream} has been down for {down} s: reads are \
+                 getting stale"
             ),
             "bring the master back; the log of this replica says why it can't follow",
         );
@@ -80,7 +81,7 @@ pub(super) fn read_state(info: &Info, role: ReadRole) -> Verdict {
             "check the network to the master: a link that was cut stays up for its repl-timeout",
         ),
         _ => Verdict::ok(format!(
-            "replica in sync with {upstream}, heard of {} s ago{lag}",
+            "replica in sync with {upstream}, last heard from {} s ago{lag}",
             age.unwrap_or(0)
         )),
     }

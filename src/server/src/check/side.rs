@@ -66,7 +66,7 @@ impl Side<'_> {
         match asked.everything(report).await {
             Ok(info) => info,
             Err(error) => {
-                let cure = "see whether the server hangs or was restarted (its log, SLOWLOG)";
+                let cure = "check whether the server hangs or was restarted (its log, SLOWLOG)";
                 let verdict = Verdict::fail(format!("the connection ended: {error}"), cure);
                 report.add(self.role, "connection", verdict);
                 None

@@ -33,7 +33,7 @@ fn build_info() -> MetricFamily {
         ("os", std::env::consts::OS),
         ("arch", std::env::consts::ARCH),
     ];
-    let help = "What was built; always 1.";
+    let help = "Build information; always 1.";
     family(
         "redis_api_build_info",
         help,
@@ -72,7 +72,7 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
         ),
         counter(
             "redis_api_http_accept_pauses_total",
-            "Times that accepting waited because the limit of open connections was reached.",
+            "Pauses in accepting because the limit of open connections was reached.",
             registry.acceptor.pauses.get() as f64,
         ),
         counter(
@@ -209,7 +209,7 @@ fn write_failures(registry: &Registry) -> MetricFamily {
         .enumerate()
         .map(metric)
         .collect();
-    let help = "Writes that did not succeed, by what became of them.";
+    let help = "Failed writes, by outcome.";
     family(
         "redis_api_write_failures_total",
         help,
@@ -276,7 +276,7 @@ fn redis_cpu(registry: &Registry) -> MetricFamily {
         ))
     };
     let metrics = ROLES.into_iter().filter_map(metric).collect();
-    let help = "CPU time that the Redis server has used, as it says itself.";
+    let help = "CPU time used by the Redis server, as it reports it.";
     family(
         "redis_api_redis_cpu_seconds_total",
         help,
@@ -316,7 +316,7 @@ fn replica(registry: &Registry) -> Vec<MetricFamily> {
         ),
         (
             "redis_api_replica_last_io_seconds",
-            "Time since the replica last heard of its master.",
+            "Time since the replica last heard from its master.",
             known(|worker| &worker.replica.last_io_seconds).max(),
         ),
         (

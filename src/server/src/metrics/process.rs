@@ -52,7 +52,7 @@ pub fn families() -> Vec<MetricFamily> {
     if let Ok(limits) = process.limits()
         && let LimitValue::Value(max) = limits.max_open_files.soft_limit
     {
-        let help = "How many file descriptors may be open.";
+        let help = "Limit on open file descriptors.";
         families.push(gauge("process_max_fds", help, max as f64));
     }
     families

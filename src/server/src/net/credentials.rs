@@ -309,14 +309,14 @@ impl<T: Clone> LastGood<T> {
         match (fresh, &self.good) {
             (Ok(value), _) => {
                 if mem::take(&mut self.is_stale) {
-                    tracing::warn!("{role}: {what} can be read again; the new content is in use");
+                    tracing::warn!("{role}: {what} can be read again; new content loaded");
                 }
                 self.good = Some((value.clone(), now));
                 Ok(value)
             }
             (Err(error), Some((value, _))) => {
                 if !mem::replace(&mut self.is_stale, true) {
-                    tracing::warn!("{role}: {error}; the last good {what} stays in use");
+                    tracing::warn!("{role}: {error}; keeping the last good {what}");
                 }
                 Ok(value.clone())
             }

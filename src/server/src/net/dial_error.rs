@@ -87,7 +87,7 @@ impl DialError {
             ),
             DialError::Timeout(step) => Explanation::new(
                 format!("no answer in time ({step})"),
-                "see whether the server or the network hangs",
+                "check whether the server or the network hangs",
             ),
         }
     }
@@ -163,10 +163,11 @@ pub fn explain_login(endpoint: &Endpoint, flaw: Option<Flaw>, error: &Error) -> 
                                 it hangs (its CPU, disk, log), or is stopped"
             .to_string(),
         Error::Closed | Error::Io(_) => {
-            "look into the server's log; it may be full, or forbid us".to_string()
+            "look at the server's log; it may have reached maxclients, or refuse this client"
+                .to_string()
         }
         _ => format!(
-            "see that {} is that of a Redis or Valkey server",
+            "check that {} is the address of a Redis or Valkey server",
             sources.address
         ),
     };
@@ -197,7 +198,7 @@ fn refused(endpoint: &Endpoint, flaw: Option<Flaw>, error: &Error, kind: ErrorKi
     });
     let cure = match kind {
         ErrorKind::NoAuth if endpoint.password == Password::None => {
-            format!("this server wants a password: give {password}")
+            format!("this server requires a password: give {password}")
         }
         ErrorKind::NoAuth | ErrorKind::WrongPass => match flawed {
             Some(flaw) => format!("the password {flaw}, remove that: {password}"),
@@ -216,7 +217,7 @@ fn refused(endpoint: &Endpoint, flaw: Option<Flaw>, error: &Error, kind: ErrorKi
         ErrorKind::Busy => "wait for its script, or end that (SCRIPT KILL)".into(),
         ErrorKind::Moved => "cluster mode is not supported: use a server without it".into(),
         ErrorKind::ReadOnly => "the name is resolved again to find the new master".into(),
-        _ => "look into the server's log".into(),
+        _ => "look at the server's log".into(),
     };
     Explanation::new(error.to_string(), cure)
 }

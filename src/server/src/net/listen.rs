@@ -55,8 +55,8 @@ impl fmt::Display for BindError {
             ),
             io::ErrorKind::AddrNotAvailable => write!(
                 f,
-                "can't listen on {address}: this machine has no such address; give one that it \
-                 has, or :{} for all",
+                "can't listen on {address}: this machine has no such address; give one of its \
+                 addresses, or :{} for all",
                 address.port()
             ),
             io::ErrorKind::PermissionDenied => write!(

@@ -340,9 +340,9 @@ impl fmt::Display for TlsError {
                 let (cert, key) = (cert.display(), key.display());
                 match error {
                     rustls::Error::InconsistentKeys(_) => {
-                        write!(f, "{cert} and {key}: can't be used, they are not a pair")
+                        write!(f, "{cert} and {key}: can't be used: they are not a pair")
                     }
-                    error => write!(f, "{cert} and {key}: can't be used, {error}"),
+                    error => write!(f, "{cert} and {key}: can't be used: {error}"),
                 }
             }
             Self::Unpaired { path, lacks } => {

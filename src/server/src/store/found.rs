@@ -50,8 +50,8 @@ impl ReadError {
         match reply {
             Reply::Error(text) => ReadError::refused(text),
             _ => ReadError::WrongReply(match command {
-                ReadCommand::Hget => "HGET was answered with no text",
-                ReadCommand::Hmget => "HMGET was answered with no list of texts",
+                ReadCommand::Hget => "the reply to HGET is not text",
+                ReadCommand::Hmget => "the reply to HMGET is not a list of texts",
             }),
         }
     }

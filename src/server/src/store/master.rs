@@ -156,7 +156,7 @@ impl Master {
     }
 
     fn on_hset(&self, answer: &Answer<HsetReply>, reply: Reply<'_>) -> Verdict {
-        let (number, verdict) = self.number(reply, "HSET was answered with no number");
+        let (number, verdict) = self.number(reply, "the reply to HSET is not a number");
         answer.resolve(match number {
             Ok(_) => HsetReply::Done,
             Err(NoNumber::Refused { kind, text }) => HsetReply::Refused { kind, text },
@@ -166,7 +166,7 @@ impl Master {
     }
 
     fn on_count(&self, answer: &Answer<CountReply>, reply: Reply<'_>) -> Verdict {
-        let what = "HEXISTS or HLEN was answered with no number";
+        let what = "the reply to HEXISTS or HLEN is not a number";
         let (number, verdict) = self.number(reply, what);
         answer.resolve(match number {
             Ok(number) => CountReply::Is(number),
@@ -182,7 +182,7 @@ impl Master {
         answer: &Answer<WaitReply>,
         reply: Reply<'_>,
     ) -> Verdict {
-        let what = "WAIT was answered with no number";
+        let what = "the reply to WAIT is not a number";
         let (number, verdict) = self.number(reply, what);
         if verdict == Verdict::Continue {
             self.confirmations.answered(link);

@@ -112,7 +112,7 @@ pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
     };
     if values.len() != names.len() {
         return Err(ReadError::WrongReply(
-            "HMGET was answered with another number of values",
+            "the reply to HMGET has the wrong number of values",
         ));
     }
     let mut body = BytesMut::with_capacity(64 * names.len());

@@ -206,7 +206,7 @@ impl Source {
                 self.on_refused_info(link, state, question, text);
                 return Verdict::Continue;
             }
-            _ => return Verdict::Close(Error::Confused("INFO was answered with no text")),
+            _ => return Verdict::Close(Error::Confused("the reply to INFO is not text")),
         };
         match question {
             Question::Persistence => state.loading.set(probe::is_loading(info)),

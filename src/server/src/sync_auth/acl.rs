@@ -35,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<User>, String> {
             return Err(format!("line {number} has no user name"));
         };
         if !names.insert(name) {
-            return Err(format!("line {number} has a user that is there already"));
+            return Err(format!("line {number} repeats a user"));
         }
         users.push(User {
             name: name.to_owned(),
@@ -119,10 +119,7 @@ mod tests {
         check("user a\n# geheim", "line 2 does not begin with `user`");
         check("geheim", "line 1 does not begin with `user`");
         check("\nuser", "line 2 has no user name");
-        check(
-            "user a on\nuser a off",
-            "line 2 has a user that is there already",
-        );
+        check("user a on\nuser a off", "line 2 repeats a user");
     }
 
     #[test]

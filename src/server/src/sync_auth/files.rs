@@ -1,7 +1,7 @@
 //! The mounted files: read as a whole each time, since Kubernetes changes what a path leads to and
 //! not the file.
 //!
-//! Invariants: no more is read than a file of its kind may hold; nothing that is no regular file is
+//! Invariants: no more is read than a file of its kind may hold; nothing but a regular file is
 //! waited for; nothing that a file holds is in an error.
 
 use std::fmt;
@@ -141,7 +141,7 @@ fn read(path: &Path, longest: u64) -> Result<Vec<u8>, Trouble> {
         .open(path)
         .map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(trouble(path, "is no regular file"));
+        return Err(trouble(path, "is not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(longest + 1)
@@ -195,7 +195,7 @@ mod tests {
         mkfifo(&pipe, Mode::S_IRWXU).unwrap();
         for path in [pipe.as_path(), folder.path()] {
             let trouble = read(path, 1).unwrap_err();
-            assert_eq!(trouble.what, "is no regular file");
+            assert_eq!(trouble.what, "is not a regular file");
         }
         let missing = read(&folder.path().join("none"), 1).unwrap_err();
         assert!(missing.to_string().contains("can't be read: "));

@@ -157,9 +157,9 @@ impl Keeper {
                     if began.elapsed() >= SETTLED {
                         failures = 0;
                     }
-                    format!("the connection to {address} ended: {why}; connecting again")
+                    format!("the connection to {address} ended: {why}; reconnecting")
                 }
-                Err(why) => format!("{address}: {why}; trying again"),
+                Err(why) => format!("{address}: {why}; retrying"),
             };
             self.warnings.warn("connection", &why);
             sleep(backoff::full_jitter(failures, cap, self.random.f64())).await;
@@ -376,7 +376,7 @@ impl Keeper {
         let addresses = match lookup.await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(error)) => {
-                let text = format!("can't resolve {name} (--master-addr): {error}; trying again");
+                let text = format!("can't resolve {name} (--master-addr): {error}; retrying");
                 self.warnings.warn("lookup", &text);
                 return Ok(());
             }

@@ -114,7 +114,7 @@ impl Server {
     pub async fn delete_leavers(&mut self, wanted: &[User], own: &str) -> Outcome<Vec<String>> {
         let names = match self.command(&["ACL", "USERS"], "+acl|users").await? {
             Ok(Value::List(names)) => names,
-            Ok(_) => return Err(Error::Confused("ACL USERS was answered with no list")),
+            Ok(_) => return Err(Error::Confused("the reply to ACL USERS is not a list")),
             Err(refusal) => return Ok(Err(refusal)),
         };
         let names: Vec<&str> = names.iter().filter_map(Value::text).collect();
@@ -134,7 +134,7 @@ impl Server {
     pub async fn role(&mut self) -> Outcome<Role> {
         Ok(match self.command(&["ROLE"], "+role").await? {
             Ok(reply) => Ok(Role::of(&reply).ok_or(Error::Confused(
-                "ROLE was answered with the role of no master or replica",
+                "the reply to ROLE names neither a master nor a replica",
             ))?),
             Err(refusal) => Err(refusal),
         })

@@ -130,8 +130,8 @@ mod tests {
             "unsolicited error from the server: ERR full",
         );
         check(
-            Error::Confused("HGET was answered with no text"),
-            "HGET was answered with no text: its replies may be out of step with our commands; \
+            Error::Confused("the reply to HGET is not text"),
+            "the reply to HGET is not text: its replies may be out of step with our commands; \
              is this a Redis server?",
         );
         check(

@@ -72,7 +72,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::UnknownType(byte) => {
-                write!(f, "'{}' is not a type of RESP", byte.escape_ascii())
+                write!(f, "'{}' is not a RESP type", byte.escape_ascii())
             }
             Self::Streamed(byte) => write!(
                 f,
@@ -114,11 +114,8 @@ mod tests {
     #[test]
     fn says_what_and_how_much() {
         let check = |error: DecodeError, expected: &str| assert_eq!(error.to_string(), expected);
-        check(DecodeError::UnknownType(b'H'), "'H' is not a type of RESP");
-        check(
-            DecodeError::UnknownType(0x16),
-            "'\\x16' is not a type of RESP",
-        );
+        check(DecodeError::UnknownType(b'H'), "'H' is not a RESP type");
+        check(DecodeError::UnknownType(0x16), "'\\x16' is not a RESP type");
         check(
             DecodeError::Length(b'$'),
             "the length after '$' is not valid",

@@ -61,7 +61,7 @@ fn a_cure_names_what_gave_the_setting() {
     check(&explained, "WRONGPASS", "/secret");
     let none = endpoint(Password::None, false);
     let explained = explain_login(&none, None, &login(ErrorKind::NoAuth, "NOAUTH no"));
-    check(&explained, "NOAUTH", "wants a password: give REDIS_PASS");
+    check(&explained, "NOAUTH", "requires a password: give REDIS_PASS");
     let explained = explain_login(&none, None, &Error::NoUserNames("ERR wrong".into()));
     check(&explained, "no user names", "drop --write-redis-user");
 }
@@ -86,7 +86,7 @@ fn what_a_port_for_tls_does_is_recognised() {
     check(
         &explain_login(&plain, None, &garbage),
         "malformed reply",
-        "--write-redis-addr is that of a Redis",
+        "--write-redis-addr is the address of a Redis",
     );
 }
 

@@ -91,7 +91,7 @@ impl Failure {
     }
 }
 
-const SEE_LOG: &str = "look into the server's log";
+const SEE_LOG: &str = "look at the server's log";
 const TOO_OLD: (&str, &str) = (
     "the server speaks only TLS older than 1.2",
     "set its tls-protocols to \"TLSv1.2 TLSv1.3\"",
@@ -110,7 +110,7 @@ struct Context<'a> {
 impl Context<'_> {
     fn no_tls(&self, cause: &str) -> Explanation {
         Explanation::new(
-            format!("{cause}: the server hangs, or it speaks no TLS on this port"),
+            format!("{cause}: the server hangs, or it does not speak TLS on this port"),
             format!("drop {}, or use its TLS port", self.sources.tls),
         )
     }
@@ -330,11 +330,11 @@ impl Context<'_> {
             }
             AlertDescription::ProtocolVersion => Explanation::new(TOO_OLD.0, TOO_OLD.1),
             AlertDescription::UnknownCA => Explanation::new(
-                format!("the server refused {own}, it doesn't know the CA"),
+                format!("the server refused {own}: it doesn't know the CA"),
                 "put the CA that issued it into the server's tls-ca-cert-file",
             ),
             AlertDescription::CertificateExpired => Explanation::new(
-                format!("the server refused {own}, it has expired"),
+                format!("the server refused {own}: it has expired"),
                 "renew it, or set the server's clock",
             ),
             AlertDescription::BadCertificate

@@ -425,12 +425,12 @@ fn errors_of_the_socket_are_explained_or_passed_on() {
         io::ErrorKind::TimedOut,
         &[
             "no answer",
-            "the server hangs, or it speaks no TLS on this port",
+            "the server hangs, or it does not speak TLS on this port",
         ],
     );
     check(
         io::ErrorKind::ConnectionReset,
-        &["closed the connection", "speaks no TLS"],
+        &["closed the connection", "does not speak TLS"],
     );
     check(
         io::ErrorKind::HostUnreachable,

@@ -315,8 +315,8 @@ fn a_reply_that_is_no_value_is_told_apart_and_may_end_its_connection() {
         text: text.into(),
     };
     let (no_text, no_list) = (
-        "HGET was answered with no text",
-        "HMGET was answered with no list of texts",
+        "the reply to HGET is not text",
+        "the reply to HMGET is not a list of texts",
     );
     for many in [false, true] {
         let wrong = refused(ErrorKind::WrongType, "WRONGTYPE no");
@@ -445,7 +445,7 @@ fn the_probing_read_keeps_the_rules_of_any_other() {
     };
     let (kind, text) = (ErrorKind::NoAuth, "NOAUTH no".to_owned());
     check("-NOAUTH no\r\n", Error::Unfit { kind, text });
-    let confused = Error::Confused("HGET was answered with no text");
+    let confused = Error::Confused("the reply to HGET is not text");
     check(":1\r\n", confused);
 }
 

@@ -112,7 +112,7 @@ fn the_reply_decides_what_a_write_is_told_and_whether_its_connection_goes_on() {
         Err(refused(kind, text)),
         Err(unfit(kind, text)),
     );
-    let confused = Error::Confused("HSET was answered with no number");
+    let confused = Error::Confused("the reply to HSET is not a number");
     check(b"+OK\r\n", Err(WriteError::WrongReply), Err(confused));
 }
 
@@ -218,7 +218,7 @@ fn room_is_asked_for_by_two_questions() {
     let (kind, text) = (ErrorKind::NoPerm, "NOPERM no".to_owned());
     let not_checked = WriteError::NotChecked { kind, text };
     check(b":0\r\n-NOPERM no\r\n", Err(not_checked), Ok(()));
-    let confused = Error::Confused("HEXISTS or HLEN was answered with no number");
+    let confused = Error::Confused("the reply to HEXISTS or HLEN is not a number");
     check(b"+OK\r\n", Err(WriteError::WrongCount), Err(confused));
 }
 

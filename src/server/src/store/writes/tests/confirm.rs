@@ -49,7 +49,7 @@ fn the_reply_decides_what_a_write_is_told() {
     let (kind, text) = (ErrorKind::NoPerm, "NOPERM no".to_owned());
     let refused = WriteError::WaitRefused { kind, text };
     check(b"-NOPERM no\r\n", Some(Err(refused)), Ok(()));
-    let what = "WAIT was answered with no number";
+    let what = "the reply to WAIT is not a number";
     check(b"+OK\r\n", unconfirmed(what), Err(Error::Confused(what)));
 }
 
