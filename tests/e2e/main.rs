@@ -27,6 +27,8 @@ mod limits;
 #[cfg(feature = "rig")]
 mod local;
 mod logs;
+#[cfg(feature = "rig")]
+mod messages;
 mod outages;
 mod pipelining;
 #[cfg(feature = "rig")]
