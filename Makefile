@@ -74,4 +74,8 @@ ci: lint test slow ## Everything that must pass before a merge
 slow: setup
 	# Runs each bench once: every one checks its answers before it measures.
 	cargo test --locked --benches
+	# The slim build's own tests, and some that show it serves. With all packages selected, as above,
+	# the dependencies are those that `make test` has built: this takes a minute.
+	cargo test --locked --no-default-features --bin redis-api --test cli
+	cargo test --locked --no-default-features --test e2e -- http_api:: drain:: sync_auth::
 	@if [ -x scripts/fuzz-smoke.sh ]; then scripts/fuzz-smoke.sh; fi
