@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
 use redis_api_server::parts::{
-    Api, Guard, Hello, Limits, RoleOf, Server, Service, ServiceOptions, Set, Side, Timeouts, Writes,
+    Api, Guard, Hello, Limits, RoleMetrics, Server, Service, ServiceOptions, Set, Side, Timeouts,
+    Writes,
 };
 use redis_api_server::{ReadMode, WriteOptions};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
@@ -130,7 +131,7 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
     let (reads, redis) = worker.reads(mode).await;
     let (turn, metrics) = (worker.turn.clone(), worker.metrics.clone());
     // Without links: nothing is written here.
-    let role = RoleOf::new(metrics.clone(), Side::Write);
+    let role = RoleMetrics::new(metrics.clone(), Side::Write);
     let writes = Writes::new(
         WriteOptions::default(),
         "memory".into(),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis_api_server::parts::{
-    CURRENT, Credentials, Driver, Place, Reads, Resolver, RoleOf, Set, Side, Turn, WorkerMetrics,
+    CURRENT, Credentials, Driver, ReadServer, Reads, Resolver, RoleMetrics, Set, Side, Turn,
+    WorkerMetrics,
 };
 use redis_api_server::{
     Address, Endpoint, Password, ReadMode, ReadOptions, ReadRole, SetOptions, Sources,
@@ -64,7 +65,7 @@ impl Worker {
             },
         };
         let (turn, metrics) = (self.turn.clone(), self.metrics.clone());
-        let role = RoleOf::new(metrics.clone(), Side::Read);
+        let role = RoleMetrics::new(metrics.clone(), Side::Read);
         let set = Set::new(1, &role);
         let (address, links) = ("memory".into(), set.clone());
         let reads = Reads::new(
@@ -88,7 +89,7 @@ impl Worker {
             random: fastrand::Rng::with_seed(1),
         };
         let (near, far) = pipe();
-        set.drive_over(Box::new(near), &reads.owner(Place::Replica), driver);
+        set.drive_over(Box::new(near), &reads.owner(ReadServer::Replica), driver);
         let redis = Redis::start(far);
         while metrics.replica.usable.get() == 0 {
             yield_now().await;

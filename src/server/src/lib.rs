@@ -77,8 +77,8 @@ pub mod parts {
     pub use crate::http::hello::Hello;
     pub use crate::http::server::{Limits, Server, Service, Timeouts, Transport};
     pub use crate::http::service::{Api, Options as ServiceOptions};
-    pub use crate::metrics::{RoleOf, Side, Worker as WorkerMetrics};
+    pub use crate::metrics::{RoleMetrics, Side, Worker as WorkerMetrics};
     pub use crate::net::{Credentials, Driver, Resolver, Set};
-    pub use crate::store::{Answer, CURRENT, HASH, Place, Reads, Wait, Writes};
+    pub use crate::store::{Answer, CURRENT, HASH, ReadServer, Reads, Wait, Writes};
     pub use crate::turn::Turn;
 }

@@ -33,7 +33,7 @@ use crate::net::endpoint::{Endpoint, Password, SetOptions};
 use crate::net::{LOOKUP_THREADS, Resolver, listen};
 use crate::worker::{self, ApiOptions, granted_workers};
 use report::{Role, Verdict};
-use side::Side;
+use side::RoleCheck;
 
 /// The whole run takes no longer, whatever hangs and whatever deadlines are given.
 const LONGEST: Duration = Duration::from_secs(25);
@@ -68,7 +68,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
 async fn examine(options: &Options, resolver: &Resolver) -> Report {
     let (workers, why) = granted_workers(options.process.workers);
     let end = Instant::now() + LONGEST;
-    let side = |role, set| Side {
+    let side = |role, set| RoleCheck {
         role,
         set,
         options,

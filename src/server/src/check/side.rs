@@ -13,7 +13,7 @@ use super::info::Info;
 use super::report::{Report, Role, Verdict};
 use super::rights::{self, Command, Right};
 use super::server;
-use crate::metrics::{self, RoleOf};
+use crate::metrics::{self, RoleMetrics};
 use crate::net::endpoint::{Address, SetOptions};
 use crate::net::session::{OpenError, Opening, Session, Value};
 use crate::net::{Credentials, Resolver, dial};
@@ -32,7 +32,7 @@ const SECTIONS: [&str; 5] = ["server", "clients", "memory", "persistence", "repl
 const PATIENCE: u32 = 5;
 
 /// What a role is examined with.
-pub(super) struct Side<'a> {
+pub(super) struct RoleCheck<'a> {
     pub role: Role,
     pub set: &'a SetOptions,
     pub options: &'a Options,
@@ -43,7 +43,7 @@ pub(super) struct Side<'a> {
     pub end: Instant,
 }
 
-impl Side<'_> {
+impl RoleCheck<'_> {
     /// Examines the role; what the server said of itself, if it did.
     pub async fn examine(&self, report: &mut Report) -> Option<Info> {
         if let Address::Tcp { host, port } = &self.set.endpoint.address
@@ -59,7 +59,7 @@ impl Side<'_> {
                 return None;
             }
         };
-        let mut asked = Asked {
+        let mut asked = Questions {
             side: self,
             session,
         };
@@ -76,7 +76,7 @@ impl Side<'_> {
 
     async fn open(&self) -> Result<Session, OpenError> {
         // Nothing is counted here, but credentials count.
-        let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
+        let uncounted = RoleMetrics::new(Arc::default(), metrics::Side::Read);
         let credentials = Credentials::new("check", uncounted);
         let deadline = self.connect_deadline();
         let opening = Opening {
@@ -122,12 +122,12 @@ impl Side<'_> {
 }
 
 /// A role whose server is asked.
-struct Asked<'a> {
-    side: &'a Side<'a>,
+struct Questions<'a> {
+    side: &'a RoleCheck<'a>,
     session: Session,
 }
 
-impl Asked<'_> {
+impl Questions<'_> {
     /// All questions, in turn. What the server says of itself, if it may be asked.
     async fn everything(&mut self, report: &mut Report) -> Result<Option<Info>, Error> {
         let (role, endpoint) = (self.side.role, &self.side.set.endpoint);

@@ -287,7 +287,7 @@ impl Worker {
 
 /// One role's part of a worker's table, for those who serve either.
 #[derive(Clone, Debug)]
-pub struct RoleOf {
+pub struct RoleMetrics {
     worker: Arc<Worker>,
     side: Side,
 }
@@ -301,10 +301,10 @@ pub enum Side {
     Write,
 }
 
-impl RoleOf {
+impl RoleMetrics {
     /// The part of `worker`'s table that is about `side`.
-    pub fn new(worker: Arc<Worker>, side: Side) -> RoleOf {
-        RoleOf { worker, side }
+    pub fn new(worker: Arc<Worker>, side: Side) -> RoleMetrics {
+        RoleMetrics { worker, side }
     }
 
     /// The role's counters.

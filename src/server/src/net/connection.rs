@@ -30,7 +30,7 @@ pub(super) struct Connection<'a, W> {
     owned: &'a OwnedLink<W>,
     endpoint: &'a Endpoint,
     turn: &'a Turn,
-    metrics: &'a metrics::RoleOf,
+    metrics: &'a metrics::RoleMetrics,
     stream: Stream,
     timer: Pin<Box<Sleep>>,
     /// The transport has bytes that it may still hold back.
@@ -46,7 +46,7 @@ impl<'a, W: 'static> Connection<'a, W> {
         owned: &'a OwnedLink<W>,
         endpoint: &'a Endpoint,
         turn: &'a Turn,
-        metrics: &'a metrics::RoleOf,
+        metrics: &'a metrics::RoleMetrics,
     ) -> Self {
         Connection {
             owned,
@@ -95,7 +95,7 @@ impl<'a, W: 'static> Connection<'a, W> {
                 };
             }
             let received = match self.read(cx) {
-                Err(error @ Error::Unfit { .. }) => {
+                Err(error @ Error::Unusable { .. }) => {
                     self.read_rest(cx);
                     return Err(error);
                 }
@@ -199,7 +199,7 @@ impl<'a, W: 'static> Connection<'a, W> {
         // There can't be more replies than that, and a read that brings none is the last.
         for _ in 0..self.owned.link.in_flight() {
             match self.read(cx) {
-                Ok(true) | Err(Error::Unfit { .. }) => {}
+                Ok(true) | Err(Error::Unusable { .. }) => {}
                 Ok(false) | Err(_) => return,
             }
         }

@@ -30,7 +30,7 @@ use super::endpoint::{Endpoint, Flaw, Password, Secret, TlsOptions};
 use super::files::{self, Pipes};
 use super::resolve::Resolver;
 use super::tls::{self, Identity, TlsError, TlsMaterial, Trust};
-use crate::metrics::RoleOf;
+use crate::metrics::RoleMetrics;
 
 /// Redis takes no longer argument from a client that is yet to log in ("unauthenticated bulk
 /// length"), so a longer file holds no password.
@@ -48,7 +48,7 @@ pub struct Material {
 pub struct Credentials {
     /// Names the role in log lines: `read` or `write`.
     role: &'static str,
-    metrics: RoleOf,
+    metrics: RoleMetrics,
     last_good: RefCell<LastGoodFiles>,
     /// Of the password in use.
     flaw: Cell<Option<Flaw>>,
@@ -80,7 +80,7 @@ struct Contents {
 
 impl Credentials {
     /// Reads nothing yet.
-    pub fn new(role: &'static str, metrics: RoleOf) -> Self {
+    pub fn new(role: &'static str, metrics: RoleMetrics) -> Self {
         Credentials {
             role,
             metrics,

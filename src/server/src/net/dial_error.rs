@@ -177,7 +177,7 @@ pub fn explain_login(endpoint: &Endpoint, flaw: Option<Flaw>, error: &Error) -> 
 /// Why a connection ended that was logged in.
 pub fn explain_end(endpoint: &Endpoint, error: &Error) -> Explanation {
     match error {
-        Error::Unfit { kind, .. } => refused(endpoint, None, error, *kind),
+        Error::Unusable { kind, .. } => refused(endpoint, None, error, *kind),
         error => Explanation {
             cause: error.to_string(),
             cure: None,

@@ -50,7 +50,7 @@ pub struct Driver {
     /// The calendar's clock, for the age of files.
     pub wall_clock: fn() -> SystemTime,
     /// Where the role's counters are.
-    pub metrics: metrics::RoleOf,
+    pub metrics: metrics::RoleMetrics,
     /// Shared by the drivers of a set.
     pub credentials: Rc<Credentials>,
     /// For the jitter of the waits between attempts.
@@ -227,7 +227,7 @@ fn failure_of_conn(error: &Error) -> ErrorLabel {
         Error::Stalled(_) => ErrorLabel::Stalled,
         Error::LoginTimeout => ErrorLabel::Timeout,
         Error::NoUserNames(_) => ErrorLabel::of(ErrorKind::Other),
-        Error::Login { kind, .. } | Error::Unfit { kind, .. } => ErrorLabel::of(*kind),
+        Error::Login { kind, .. } | Error::Unusable { kind, .. } => ErrorLabel::of(*kind),
     }
 }
 

@@ -54,11 +54,11 @@ pub struct Link<W> {
     /// The driver is woken already and will see what was enqueued.
     woken: Cell<bool>,
     driver: RefCell<Option<Waker>>,
-    metrics: metrics::RoleOf,
+    metrics: metrics::RoleMetrics,
 }
 
 impl<W> Link<W> {
-    pub(super) fn new(index: usize, metrics: metrics::RoleOf) -> Self {
+    pub(super) fn new(index: usize, metrics: metrics::RoleMetrics) -> Self {
         Link {
             index,
             conn: RefCell::new(None),

@@ -112,27 +112,27 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A client's connection on its way to a worker, and its place in that worker's count.
+/// A client's connection on its way to a worker, and its slot in that worker's count.
 struct Accepted {
     stream: StdStream,
     ticket: Ticket,
 }
 
-/// A place under the limit; `None` for those accepted beyond it when listening ends.
-type Place = Option<OwnedSemaphorePermit>;
+/// A slot under the limit; `None` for those accepted beyond it when listening ends.
+type Slot = Option<OwnedSemaphorePermit>;
 
 /// Counts one open connection of a worker, and of the process, for as long as it lives.
 pub struct Ticket {
     open: Arc<AtomicUsize>,
-    _place: Place,
+    _slot: Slot,
 }
 
 impl Ticket {
-    fn new(open: &Arc<AtomicUsize>, place: Place) -> Self {
+    fn new(open: &Arc<AtomicUsize>, slot: Slot) -> Self {
         open.fetch_add(1, Relaxed);
         Ticket {
             open: open.clone(),
-            _place: place,
+            _slot: slot,
         }
     }
 }
@@ -169,14 +169,14 @@ struct Targets {
     workers: Vec<Target>,
     /// Accepted, and waiting for room with a worker. Here and not in the waiting future, so that
     /// dropping that doesn't drop the client.
-    held: RefCell<Option<(StdStream, Place)>>,
+    held: RefCell<Option<(StdStream, Slot)>>,
 }
 
 impl Targets {
     /// # Cancel safety
     /// The socket is kept for [`hand_over_held`](Self::hand_over_held).
-    async fn hand_over(&self, stream: StdStream, place: Place) {
-        self.held.replace(Some((stream, place)));
+    async fn hand_over(&self, stream: StdStream, slot: Slot) {
+        self.held.replace(Some((stream, slot)));
         self.hand_over_held().await;
     }
 
@@ -192,8 +192,8 @@ impl Targets {
         // Waits when the queue is full, and also when this task has done enough for one poll.
         let room = target.sockets.reserve().await;
         // There is none only when the worker is gone, which ends the process.
-        if let (Some((stream, place)), Ok(room)) = (self.held.take(), room) {
-            let ticket = Ticket::new(&target.open, place);
+        if let (Some((stream, slot)), Ok(room)) = (self.held.take(), room) {
+            let ticket = Ticket::new(&target.open, slot);
             room.send(Accepted { stream, ticket });
         }
     }
@@ -203,7 +203,7 @@ impl Targets {
 pub struct Acceptor {
     listener: TcpListener,
     targets: Targets,
-    places: Places,
+    slots: Slots,
     metrics: Arc<metrics::Acceptor>,
 }
 
@@ -232,7 +232,7 @@ impl Acceptor {
                 workers: targets,
                 held: RefCell::new(None),
             },
-            places: Places::new(max_connections),
+            slots: Slots::new(max_connections),
             metrics,
         };
         (acceptor, ends)
@@ -246,12 +246,12 @@ impl Acceptor {
         let mut failing = false;
         loop {
             self.targets.hand_over_held().await;
-            let place = self.places.take(&self.metrics).await;
+            let slot = self.slots.take(&self.metrics).await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     failing = false;
                     if let Ok(stream) = stream.into_std() {
-                        self.targets.hand_over(stream, place).await;
+                        self.targets.hand_over(stream, slot).await;
                     }
                 }
                 // The client left before we came to it.
@@ -299,27 +299,27 @@ impl Acceptor {
     }
 }
 
-/// The places for connections, and whether the log knows that there was none left.
-struct Places {
+/// The slots for connections, and whether the log knows that there was none left.
+struct Slots {
     free: Arc<Semaphore>,
     max: usize,
     full: Cell<bool>,
 }
 
-impl Places {
+impl Slots {
     fn new(max: usize) -> Self {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
-        Places {
+        Slots {
             free: Arc::new(Semaphore::new(max)),
             max,
             full: Cell::new(false),
         }
     }
 
-    /// A place for one more connection. Waits while there is none; counts that, and says so once,
-    /// until a tenth is free again: at the limit each end of a connection makes one place, and that
+    /// A slot for one more connection. Waits while there is none; counts that, and says so once,
+    /// until a tenth is free again: at the limit each end of a connection makes one slot, and that
     /// is no news.
-    async fn take(&self, metrics: &metrics::Acceptor) -> Place {
+    async fn take(&self, metrics: &metrics::Acceptor) -> Slot {
         if self.full.get() && self.free.available_permits() > self.max / 10 {
             self.full.set(false);
             tracing::info!(
@@ -327,8 +327,8 @@ impl Places {
                 self.max
             );
         }
-        if let Ok(place) = self.free.clone().try_acquire_owned() {
-            return Some(place);
+        if let Ok(slot) = self.free.clone().try_acquire_owned() {
+            return Some(slot);
         }
         metrics.pauses.add(1);
         if !self.full.replace(true) {

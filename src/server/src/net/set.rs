@@ -81,7 +81,7 @@ impl<W> Clone for Set<W> {
 
 impl<W: 'static> Set<W> {
     /// So many links, none of them connected: [`drive`](Self::drive) connects them.
-    pub fn new(connections: usize, metrics: &crate::metrics::RoleOf) -> Self {
+    pub fn new(connections: usize, metrics: &crate::metrics::RoleMetrics) -> Self {
         let link = |index| Rc::new(Link::new(index, metrics.clone()));
         Set {
             links: (0..connections).map(link).collect(),

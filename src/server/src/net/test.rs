@@ -11,7 +11,7 @@ use super::endpoint::{Address, Endpoint, Password, SetOptions, Sources};
 use super::link::{Link, Owner};
 use super::set::Set;
 use super::{Credentials, Driver, Resolver};
-use crate::metrics::{RoleOf, Side};
+use crate::metrics::{RoleMetrics, Side};
 use crate::turn::Turn;
 use redis_api_wire::conn::{Conn, Error, Event, Fate, Greeting, Login, Options, Verdict};
 use redis_api_wire::resp::{Limits, Reply};
@@ -25,12 +25,12 @@ pub fn runtime() -> LocalRuntime {
 }
 
 /// Counters of a read side.
-pub fn metrics() -> RoleOf {
-    RoleOf::new(std::sync::Arc::default(), Side::Read)
+pub fn metrics() -> RoleMetrics {
+    RoleMetrics::new(std::sync::Arc::default(), Side::Read)
 }
 
 /// A driver for the server at `address`, without credentials; to be made on a runtime.
-pub fn driver(address: Address, metrics: &RoleOf) -> Driver {
+pub fn driver(address: Address, metrics: &RoleMetrics) -> Driver {
     let endpoint = Endpoint {
         address,
         username: None,

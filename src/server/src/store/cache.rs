@@ -31,7 +31,7 @@ const ABSENT_PART: usize = 64;
 
 /// What is kept of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct CachedField {
     /// `None`: the field is not there.
     pub body: Option<Bytes>,
     /// The index of the link that it was read by.
@@ -39,7 +39,7 @@ pub struct Kept {
 }
 
 struct Entry {
-    kept: Kept,
+    kept: CachedField,
     generation: u64,
     at: Instant,
 }
@@ -78,7 +78,7 @@ impl Cache {
     }
 
     /// What is known of this field.
-    pub fn get(&mut self, field: &[u8], now: Instant) -> Option<&Kept> {
+    pub fn get(&mut self, field: &[u8], now: Instant) -> Option<&CachedField> {
         let (generation, max_age) = (self.generation, self.max_age);
         let valid = |entry: &Entry| {
             let age = now.saturating_duration_since(entry.at);
@@ -94,7 +94,7 @@ impl Cache {
     }
 
     /// Keeps what was read of this field, if nothing was cleared since `generation`.
-    pub fn store(&mut self, field: &[u8], kept: Kept, generation: u64, now: Instant) {
+    pub fn store(&mut self, field: &[u8], kept: CachedField, generation: u64, now: Instant) {
         if generation != self.generation {
             return;
         }

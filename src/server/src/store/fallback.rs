@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::found::{ReadError, ReadWaiter};
 use super::probe::{ReadRole, Rule};
-use super::source::{Place, Source};
+use super::source::{ReadServer, Source};
 use crate::metrics;
 use crate::net::{Link, Set};
 
@@ -42,7 +42,14 @@ impl Fallback {
             max_stale: None,
         };
         Fallback {
-            source: Source::new(Place::Fallback, address, rule, set, probed, metrics.clone()),
+            source: Source::new(
+                ReadServer::Fallback,
+                address,
+                rule,
+                set,
+                probed,
+                metrics.clone(),
+            ),
             metrics,
             in_flight: Cell::new(0),
             max_in_flight,

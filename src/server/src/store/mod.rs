@@ -39,7 +39,7 @@ pub use read_options::{ReadMode, ReadOptions};
 pub use reads::{Read, Reads};
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use redis_api_wire::resp::ErrorKind;
-pub use source::Place;
+pub use source::ReadServer;
 pub use tracking::TrackedOptions;
 pub use waiter::{Answer, Wait};
 pub use write_error::{Progress, WriteError};

@@ -18,7 +18,7 @@ use super::key::{CURRENT, HASH};
 use super::probe::{self, Question, ReadCommand, Rule};
 use super::read_options::{ReadMode, ReadOptions};
 use super::render::{self, CurrentBody};
-use super::source::{Place, Source};
+use super::source::{ReadServer, Source};
 use super::tracking::Tracking;
 use super::waiter::{Answer, Wait};
 use crate::metrics;
@@ -86,7 +86,14 @@ impl Reads {
             tracking,
             received: Cell::new(None),
             turn,
-            replica: Source::new(Place::Replica, address, rule, set, probed, metrics.clone()),
+            replica: Source::new(
+                ReadServer::Replica,
+                address,
+                rule,
+                set,
+                probed,
+                metrics.clone(),
+            ),
             metrics,
             fallback,
             hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
@@ -99,10 +106,10 @@ impl Reads {
     }
 
     /// Whom the drivers of the links to this server tell what arrives.
-    pub fn owner(self: &Rc<Self>, place: Place) -> Rc<dyn Owner<ReadWaiter>> {
+    pub fn owner(self: &Rc<Self>, server: ReadServer) -> Rc<dyn Owner<ReadWaiter>> {
         Rc::new(LinkOwner {
             reads: Rc::downgrade(self),
-            place,
+            server,
         })
     }
 
@@ -417,7 +424,7 @@ impl Reads {
 /// to the set that the reads hold.
 struct LinkOwner {
     reads: Weak<Reads>,
-    place: Place,
+    server: ReadServer,
 }
 
 /// One of the two servers, as its [`LinkOwner`] sees it.
@@ -433,9 +440,9 @@ struct Side<'a> {
 impl LinkOwner {
     fn with<T>(&self, act: impl FnOnce(Side<'_>) -> T) -> Option<T> {
         let reads = self.reads.upgrade()?;
-        let fallback = match self.place {
-            Place::Replica => None,
-            Place::Fallback => reads.fallback.as_ref(),
+        let fallback = match self.server {
+            ReadServer::Replica => None,
+            ReadServer::Fallback => reads.fallback.as_ref(),
         };
         Some(act(Side {
             reads: &reads,

@@ -25,19 +25,19 @@ use redis_api_wire::resp::{self, ErrorKind, Reply};
 
 /// Which of the two servers that can answer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ReadServer {
     /// The read address. Its state is the worker's readiness, and is in the metrics.
     Replica,
     /// The master, as a second choice: it counts neither for readiness nor as a replica.
     Fallback,
 }
 
-impl Place {
+impl ReadServer {
     /// How log lines call it.
     pub fn name(self) -> &'static str {
         match self {
-            Place::Replica => "read",
-            Place::Fallback => "fallback",
+            ReadServer::Replica => "read",
+            ReadServer::Fallback => "fallback",
         }
     }
 }
@@ -61,7 +61,7 @@ struct LinkState {
 
 /// See the module. Of one worker.
 pub struct Source {
-    place: Place,
+    server: ReadServer,
     /// Names the server in messages.
     address: String,
     rule: Rule,
@@ -80,7 +80,7 @@ impl Source {
     /// The server at `address`, by these links, which is usable by this rule and if it answers a
     /// read of the field `probed`.
     pub fn new(
-        place: Place,
+        server: ReadServer,
         address: String,
         rule: Rule,
         set: Set<ReadWaiter>,
@@ -96,11 +96,11 @@ impl Source {
             ),
             info(Question::Replication, b"replication"),
         ];
-        if place == Place::Replica {
+        if server == ReadServer::Replica {
             probes.push(info(Question::Cpu, b"cpu"));
         }
         let source = Source {
-            place,
+            server,
             address,
             rule,
             metrics,
@@ -307,7 +307,7 @@ impl Source {
             _ => None,
         });
         link.admit(why.is_none());
-        let (role, address) = (self.place.name(), &self.address);
+        let (role, address) = (self.server.name(), &self.address);
         match why {
             None if !was => tracing::info!(role, %address, "{role} {address}: usable"),
             Some(why) => {
@@ -334,7 +334,7 @@ impl Source {
             state.silence.set(0);
             state.shown_age.set(None);
         }
-        let (role, address) = (self.place.name(), &self.address);
+        let (role, address) = (self.server.name(), &self.address);
         let protocol = greeting.protocol;
         tracing::info!(role, %address, "{role} {address}: connected (RESP{protocol})");
     }
@@ -342,7 +342,7 @@ impl Source {
     /// A link has no connection any more.
     pub fn down(&self, why: &str) {
         if !self.is_usable() {
-            if self.place == Place::Replica {
+            if self.server == ReadServer::Replica {
                 self.metrics.replica.forget();
             }
             self.record_trouble(why);
@@ -352,7 +352,7 @@ impl Source {
     }
 
     fn record(&self, state: &Replication) {
-        if self.place != Place::Replica {
+        if self.server != ReadServer::Replica {
             return;
         }
         let known = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
@@ -373,7 +373,7 @@ impl Source {
             self.trouble.take();
             self.refusal.take();
         }
-        if self.place == Place::Replica {
+        if self.server == ReadServer::Replica {
             self.metrics.replica.usable.set(usable.into());
             if usable {
                 self.metrics.set_read_trouble(None);
@@ -382,12 +382,12 @@ impl Source {
     }
 
     fn record_trouble(&self, why: &str) {
-        let server = match self.place {
-            Place::Replica => "replica",
-            Place::Fallback => "master",
+        let server = match self.server {
+            ReadServer::Replica => "replica",
+            ReadServer::Fallback => "master",
         };
         let trouble = format!("{server} {}: {why}", self.address);
-        if self.place == Place::Replica {
+        if self.server == ReadServer::Replica {
             self.metrics.set_read_trouble(Some(trouble.clone()));
         }
         *self.trouble.borrow_mut() = Some(trouble);
@@ -401,7 +401,7 @@ fn verdict(refusal: Option<&ReadError>) -> Verdict {
         Some(ReadError::Refused {
             kind: kind @ ErrorKind::NoAuth,
             text,
-        }) => Verdict::Finish(Error::Unfit {
+        }) => Verdict::Finish(Error::Unusable {
             kind: *kind,
             text: text.to_string(),
         }),

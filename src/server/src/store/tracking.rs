@@ -18,7 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache::{Cache, Kept};
+use super::cache::{Cache, CachedField};
 use super::found::ReadWaiter;
 use super::key::HASH;
 use crate::metrics;
@@ -212,7 +212,7 @@ impl Tracking {
     }
 
     /// What is kept of this field.
-    pub fn get(&self, field: &[u8], now: Instant) -> Option<Kept> {
+    pub fn get(&self, field: &[u8], now: Instant) -> Option<CachedField> {
         self.cache.borrow_mut().get(field, now).cloned()
     }
 
@@ -236,7 +236,7 @@ impl Tracking {
         now: Instant,
     ) {
         if self.of(link).is_some_and(|state| state.on.get()) {
-            let kept = Kept {
+            let kept = CachedField {
                 body,
                 link: link.index(),
             };

@@ -89,7 +89,7 @@ pub fn number(reply: Reply<'_>) -> Result<i64, NoNumber> {
 /// `NOAUTH`: only a new login can help.
 pub fn verdict(kind: ErrorKind, text: &str) -> Verdict {
     match kind {
-        ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Finish(Error::Unfit {
+        ErrorKind::ReadOnly | ErrorKind::NoAuth => Verdict::Finish(Error::Unusable {
             kind,
             text: text.to_owned(),
         }),

@@ -34,7 +34,7 @@ use self::change::{Told, Warnings};
 use self::files::{Certificates, Contents, Paths, Reader, Trouble};
 use self::master::{Role, Watch};
 use self::server::Server;
-use crate::metrics::{self, RoleOf};
+use crate::metrics::{self, RoleMetrics};
 use crate::net::endpoint::{Secret, SetOptions};
 use crate::net::session::{OpenError, Opening, Session};
 use crate::net::{Credentials, Resolver};
@@ -120,7 +120,7 @@ struct Keeper {
 impl Keeper {
     fn new(options: Options, resolver: Resolver) -> Self {
         // Nothing is counted here, but credentials count.
-        let uncounted = RoleOf::new(Arc::default(), metrics::Side::Read);
+        let uncounted = RoleMetrics::new(Arc::default(), metrics::Side::Read);
         let master = options.master.as_ref();
         let paths = Paths {
             masterauth: options.masterauth_file.clone(),

@@ -11,10 +11,10 @@ use super::thread::Context;
 use super::{Error, Options, run};
 use crate::http::guard::{self, Guard};
 use crate::http::service::{self, Api};
-use crate::metrics::{RoleOf, Side};
+use crate::metrics::{RoleMetrics, Side};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, Driver, Owner, Set};
-use crate::store::{Fallback, Place, ReadOptions, Reads, WriteOptions, Writes};
+use crate::store::{Fallback, ReadOptions, ReadServer, Reads, WriteOptions, Writes};
 
 /// How often a read server is asked whether it is still usable.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -99,9 +99,9 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
         turn.clone(),
         metrics.clone(),
     );
-    replica.drive(&reads.owner(Place::Replica), context);
+    replica.drive(&reads.owner(ReadServer::Replica), context);
     if let Some((links, _)) = second {
-        links.drive(&reads.owner(Place::Fallback), context);
+        links.drive(&reads.owner(ReadServer::Fallback), context);
     }
     let writes = Rc::new(Writes::new(
         options.writes,
@@ -136,12 +136,12 @@ struct Links<W> {
     set: Set<W>,
     options: Rc<SetOptions>,
     role: &'static str,
-    metrics: RoleOf,
+    metrics: RoleMetrics,
 }
 
 impl<W: 'static> Links<W> {
     fn new(options: &SetOptions, side: Side, role: &'static str, context: &Context) -> Self {
-        let metrics = RoleOf::new(Arc::clone(&context.metrics), side);
+        let metrics = RoleMetrics::new(Arc::clone(&context.metrics), side);
         Links {
             set: Set::new(options.connections, &metrics),
             options: Rc::new(options.clone()),

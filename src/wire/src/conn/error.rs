@@ -43,7 +43,7 @@ pub enum Error {
     /// A reply that is not one to a login command; what it was.
     LoginConfused(&'static str),
     /// We ended it after this error reply: what the server says makes it of no use to us.
-    Unfit {
+    Unusable {
         /// Of the error reply.
         kind: ErrorKind,
         /// The server's words.
@@ -78,7 +78,7 @@ impl fmt::Display for Error {
                 "login refused: this server knows no user names (Redis before 6): {text}"
             ),
             Error::LoginConfused(what) => write!(f, "login failed: {what}"),
-            Error::Unfit { text, .. } => f.write_str(text),
+            Error::Unusable { text, .. } => f.write_str(text),
         }
     }
 }
@@ -155,7 +155,7 @@ mod tests {
             },
             "login refused: NOAUTH log in",
         );
-        check(Error::Unfit { kind, text }, "NOAUTH log in");
+        check(Error::Unusable { kind, text }, "NOAUTH log in");
         check(
             Error::NoUserNames("ERR wrong number".into()),
             "login refused: this server knows no user names (Redis before 6): ERR wrong number",

@@ -207,7 +207,7 @@ fn login_takes_no_answer_to_what_was_not_sent() {
 }
 
 fn unfit() -> Error {
-    Error::Unfit {
+    Error::Unusable {
         kind: ErrorKind::ReadOnly,
         text: "READONLY".into(),
     }

@@ -15,7 +15,7 @@ struct Rig {
     folder: TempDir,
     endpoint: Endpoint,
     credentials: Credentials,
-    metrics: RoleOf,
+    metrics: RoleMetrics,
 }
 
 /// A self-signed certificate and its key, as PEM.
@@ -46,7 +46,7 @@ impl Rig {
             }),
             sources: Sources::default(),
         };
-        let metrics = RoleOf::new(Arc::new(Worker::default()), Side::Write);
+        let metrics = RoleMetrics::new(Arc::new(Worker::default()), Side::Write);
         let rig = Rig {
             credentials: Credentials::new("write", metrics.clone()),
             folder,

@@ -101,7 +101,7 @@ fn what_the_server_says_decides_what_to_do() {
         );
         let text = "WORD".to_owned();
         check(
-            &explain_end(&none, &Error::Unfit { kind, text }),
+            &explain_end(&none, &Error::Unusable { kind, text }),
             "WORD",
             cure,
         );

@@ -18,7 +18,7 @@ impl Rig {
     }
 
     fn store(&mut self, field: &str, body: Option<&'static str>) {
-        let kept = Kept {
+        let kept = CachedField {
             body: body.map(|text| Bytes::from_static(text.as_bytes())),
             link: 0,
         };
@@ -63,7 +63,7 @@ fn what_was_asked_for_before_a_clearing_is_not_stored() {
         let mut rig = Rig::new(1 << 20);
         let asked = rig.cache.generation();
         rig.cache.clear();
-        let kept = Kept {
+        let kept = CachedField {
             body: None,
             link: 0,
         };

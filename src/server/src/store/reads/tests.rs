@@ -5,7 +5,7 @@ mod tracked;
 use std::task::Waker;
 
 use super::*;
-use crate::metrics::{RoleOf, Side};
+use crate::metrics::{RoleMetrics, Side};
 use crate::net::test::{self, Hand};
 use crate::store::joinable::MAX_WAITERS;
 use crate::store::{ReadRole, TrackedOptions};
@@ -46,7 +46,7 @@ impl Rig {
                 max_age: None,
             },
         };
-        let role = RoleOf::new(metrics.clone(), Side::Read);
+        let role = RoleMetrics::new(metrics.clone(), Side::Read);
         let set = Set::new(links, &role);
         let reads = Reads::new(
             options,
@@ -57,7 +57,7 @@ impl Rig {
             Rc::default(),
             metrics,
         );
-        let hands = test::hands(&set, &reads.owner(Place::Replica));
+        let hands = test::hands(&set, &reads.owner(ReadServer::Replica));
         Rig { reads, hands }
     }
 
@@ -310,7 +310,7 @@ fn a_reply_that_is_no_value_is_told_apart_and_may_end_its_connection() {
         kind,
         text: text.into(),
     };
-    let unfit = |kind, text: &str| Error::Unfit {
+    let unfit = |kind, text: &str| Error::Unusable {
         kind,
         text: text.into(),
     };
@@ -444,7 +444,7 @@ fn the_probing_read_keeps_the_rules_of_any_other() {
         assert_eq!(rig.hand().receive(&well_but(answer)), Err(end));
     };
     let (kind, text) = (ErrorKind::NoAuth, "NOAUTH no".to_owned());
-    check("-NOAUTH no\r\n", Error::Unfit { kind, text });
+    check("-NOAUTH no\r\n", Error::Unusable { kind, text });
     let confused = Error::Confused("the reply to HGET is not text");
     check(":1\r\n", confused);
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::metrics::{RoleOf, Side};
+use crate::metrics::{RoleMetrics, Side};
 use crate::net::test::{self, Hand};
 use crate::store::master::MAX_WAITING;
 use redis_api_wire::conn::Error;
@@ -31,7 +31,7 @@ impl Rig {
     /// With `links` links, all of them connected.
     fn new(links: usize, replicas: u64) -> Rig {
         let metrics = Arc::new(metrics::Worker::default());
-        let role = RoleOf::new(metrics.clone(), Side::Write);
+        let role = RoleMetrics::new(metrics.clone(), Side::Write);
         let options = WriteOptions { replicas };
         let set = Set::new(links, &role);
         let writes = Writes::new(options, "m:1".into(), set.clone(), Rc::default(), metrics);
@@ -88,7 +88,7 @@ fn refused(kind: ErrorKind, text: &str) -> WriteError {
 
 fn unfit(kind: ErrorKind, text: &str) -> Error {
     let text = text.to_owned();
-    Error::Unfit { kind, text }
+    Error::Unusable { kind, text }
 }
 
 #[test]

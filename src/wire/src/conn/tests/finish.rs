@@ -9,7 +9,7 @@ const LONG: Duration = Duration::from_secs(10);
 const READONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
 
 fn unfit() -> Error {
-    Error::Unfit {
+    Error::Unusable {
         kind: ErrorKind::ReadOnly,
         text: "READONLY".into(),
     }
