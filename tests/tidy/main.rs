@@ -35,11 +35,12 @@ const LAYERS: &[(&str, Uses)] = &[
     ("wire::conn", Uses::Only(&["wire::resp"])),
     ("server::lib", Uses::All),
     ("server::turn", Uses::Only(&[])),
-    ("server::token_file", Uses::Only(&[])),
+    ("server::file", Uses::Only(&[])),
+    ("server::token_file", Uses::Only(&["server::file"])),
     ("server::metrics", Uses::Only(&[])),
     (
         "server::net",
-        Uses::Only(&["server::metrics", "server::turn"]),
+        Uses::Only(&["server::metrics", "server::turn", "server::file"]),
     ),
     (
         "server::store",
@@ -63,6 +64,7 @@ const LAYERS: &[(&str, Uses)] = &[
             "server::net",
             "server::metrics",
             "server::turn",
+            "server::token_file",
         ]),
     ),
     (
@@ -76,7 +78,12 @@ const LAYERS: &[(&str, Uses)] = &[
     ),
     (
         "server::sync_auth",
-        Uses::Only(&["server::net", "server::metrics", "server::worker"]),
+        Uses::Only(&[
+            "server::net",
+            "server::metrics",
+            "server::worker",
+            "server::file",
+        ]),
     ),
     ("rig", Uses::All),
     ("rig::environment", Uses::Only(&[])),

@@ -14,15 +14,16 @@
 //! | module | what it is | may use |
 //! | --- | --- | --- |
 //! | `metrics` | what each worker counts, and its Prometheus text | nothing |
-//! | [`token_file`] | a file with one bearer token | nothing |
+//! | `file` | reads files that may be replaced at any time | nothing |
+//! | [`token_file`] | a file with one bearer token | `file` |
 //! | `turn` | the clock of a worker, read once a turn | nothing |
-//! | `net` | sockets: dial, TLS, connection sets, accepting | `metrics`, `turn` |
+//! | `net` | sockets: dial, TLS, connection sets, accepting | `metrics`, `turn`, `file` |
 //! | `store` | reads and writes of the hash | `net` and below |
 //! | `http` | server, service, small server | `store`, `metrics`, `turn`, `token_file`; |
 //! | | | `http::server` only `turn` |
 //! | [`worker`] | threads, start, drain, admin port | `http` and below |
 //! | [`check`] | says what is wrong with servers and process | `worker`, `store` and below |
-//! | [`sync_auth`] | tells a running server what mounted files say | `worker`, `net`, `metrics` |
+//! | [`sync_auth`] | tells a running server what mounted files say | `worker`, `net` and below |
 //!
 //! All of them may use the crate `redis-api-wire`, which does no I/O.
 //!
@@ -46,6 +47,7 @@
 //! - Modules import downwards only; `tests/tidy` holds the table above.
 
 pub mod check;
+mod file;
 mod http;
 mod metrics;
 mod net;

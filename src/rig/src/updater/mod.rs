@@ -8,7 +8,6 @@
 
 mod counts;
 mod post;
-mod token;
 mod walk;
 
 use std::net::SocketAddr;
@@ -21,12 +20,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::counts::{Counts, Outcome};
 use self::post::{LookError, Poster};
-use self::token::TokenFile;
 use self::walk::Walk;
 use super::client::Client;
 use super::{Error, process, server};
 use redis_api_server::bind;
 use redis_api_server::exposition::CONTENT_TYPE;
+use redis_api_server::token_file::TokenFile;
 use redis_api_wire::conn::backoff::full_jitter;
 
 /// Longest wait after a failure. Short, since one post a second drowns nobody, and people watch the
@@ -62,13 +61,8 @@ pub struct Options {
 /// # Errors
 /// The token file can't be read at start, or the port can't be listened on; see [`Error`].
 pub fn run(options: Options) -> Result<(), Error> {
-    let token = match options.token_file {
-        None => None,
-        Some(path) => Some(TokenFile::open(path.clone()).map_err(|trouble| {
-            let path = path.display();
-            Error::Missing(format!("token file {path} (--write-token-file): {trouble}"))
-        })?),
-    };
+    let token = options.token_file.map(TokenFile::open).transpose();
+    let token = token.map_err(|error| Error::Missing(error.to_string()))?;
     let counts = Counts::new().map_err(|error| Error::Missing(error.to_string()))?;
     let poster = Poster {
         client: Client::new(),

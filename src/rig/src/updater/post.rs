@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::{StatusCode, Uri};
+use redis_api_server::token_file::TokenFile;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use super::counts::Outcome;
-use super::token::TokenFile;
 use super::walk::Cents;
 use crate::client::{Answer, Client, Error};
 
@@ -16,6 +17,9 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Of another's text, the characters that are shown.
 const SHOWN_CHARS: usize = 200;
+
+/// For reading the token file, which is small. What takes longer is of use to a later post.
+const READ_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Posts to one address.
 pub(super) struct Poster {
@@ -46,7 +50,7 @@ impl Poster {
     /// Posts a value; what went wrong is a text without the token.
     pub async fn post(&mut self, value: Cents) -> (Outcome, String) {
         let token = match &mut self.token {
-            Some(file) => Some(file.header().await),
+            Some(file) => bearer(file.renewed(&Handle::current(), READ_TIMEOUT).await),
             None => None,
         };
         let body = format!("{{\"value\":{value}}}");
@@ -82,6 +86,16 @@ impl Poster {
             (status, _) => Err(LookError::Status(status)),
         }
     }
+}
+
+/// The header with a token ([RFC 6750] section 2.1).
+///
+/// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
+fn bearer(token: &[u8]) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
+    // Its `Debug` then shows nothing.
+    header.set_sensitive(true);
+    Some(header)
 }
 
 fn outcome_of(error: &Error) -> Outcome {
@@ -132,7 +146,9 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             body: body.to_owned().into(),
         };
-        let token = HeaderValue::from_static("Bearer geheim");
+        let token = bearer(b"geheim").expect("it can be sent");
+        assert_eq!(token, "Bearer geheim");
+        assert_eq!(format!("{token:?}"), "Sensitive");
         assert_eq!(
             judge(&answer, Some(&token)),
             (outcome, said.to_owned()),

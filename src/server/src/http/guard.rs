@@ -13,8 +13,9 @@ use hyper::header::HeaderMap;
 
 use super::cors::Cors;
 use super::route::is_field;
-use super::token::{Token, TokenError};
+use super::token::Token;
 use crate::store::CURRENT;
+use crate::token_file;
 
 /// What is allowed, as configured. By default everything.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +56,7 @@ impl Guard {
     ///
     /// # Errors
     /// The token file holds no usable token.
-    pub fn open(options: Options) -> Result<Self, TokenError> {
+    pub fn open(options: Options) -> Result<Self, token_file::Error> {
         let token = options.token_file.map(Token::open).transpose()?;
         Ok(Guard {
             read_only: options.read_only,

@@ -14,27 +14,29 @@ use std::time::Duration;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
-use crate::token_file::{Trouble, read};
+use crate::token_file::{self, TokenFile};
 
 /// How often the file is read. Reading it beats looking at its time of change: that can stay the
 /// same when a file is replaced, and the file is small.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// The token of a file. Its `Debug` shows the path only.
+/// Past this, the file system hangs, or the names that are looked up on the same pool do.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The token of a file. Its `Debug` shows nothing.
 pub struct Token {
-    path: PathBuf,
+    /// For [`Token::follow`] alone.
+    file: Mutex<TokenFile>,
     /// Read by all workers, at writes only.
-    secret: watch::Sender<Box<[u8]>>,
+    secret: watch::Sender<token_file::Token>,
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Token").finish_non_exhaustive()
     }
 }
 
@@ -43,14 +45,12 @@ impl Token {
     ///
     /// # Errors
     /// It can't be read, or holds no token.
-    pub fn open(path: PathBuf) -> Result<Self, TokenError> {
-        match read(&path) {
-            Ok(secret) => Ok(Token {
-                path,
-                secret: watch::Sender::new(secret),
-            }),
-            Err(trouble) => Err(TokenError { path, trouble }),
-        }
+    pub fn open(path: PathBuf) -> Result<Self, token_file::Error> {
+        let file = TokenFile::open(path)?;
+        Ok(Token {
+            secret: watch::Sender::new(file.token().clone()),
+            file: Mutex::new(file),
+        })
     }
 
     /// Whether these headers have this token, once: `Authorization: Bearer TOKEN` ([RFC 6750]
@@ -67,37 +67,11 @@ impl Token {
     /// Reads the file again each second, on `pool`, since a file system that hangs must not stop a
     /// worker; never returns. Spawn it once for the process.
     pub async fn follow(self: Arc<Self>, pool: Handle) {
-        let mut failing = false;
+        let mut file = self.file.lock().await;
         loop {
             sleep(READ_EVERY).await;
-            let path = self.path.clone();
-            // An error here is the runtime's end.
-            if let Ok(outcome) = pool.spawn_blocking(move || read(&path)).await {
-                self.take(outcome, &mut failing);
-            }
-        }
-    }
-
-    /// Takes over what was read; warns once for each run of failures.
-    fn take(&self, outcome: Result<Box<[u8]>, Trouble>, failing: &mut bool) {
-        let path = self.path.display();
-        match outcome {
-            Ok(secret) => {
-                *failing = false;
-                let changed = self.secret.send_if_modified(|known| {
-                    let changed = *known != secret;
-                    *known = secret;
-                    changed
-                });
-                if changed {
-                    tracing::info!("write token file {path}: new token loaded");
-                }
-            }
-            Err(trouble) if !*failing => {
-                *failing = true;
-                tracing::warn!("write token file {path}: {trouble}; keeping the last good token");
-            }
-            Err(_) => {}
+            let token = file.renewed(&pool, READ_TIMEOUT).await;
+            self.secret.send_replace(token.clone());
         }
     }
 }
@@ -121,30 +95,8 @@ fn is_same(sent: &[u8], known: &[u8]) -> bool {
     sent.ct_eq(known).into()
 }
 
-/// The token file holds no usable token at start.
-#[derive(Debug)]
-pub struct TokenError {
-    path: PathBuf,
-    trouble: Trouble,
-}
-
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TokenError { path, trouble } = self;
-        write!(
-            f,
-            "write token file {} (--write-token-file): {trouble}",
-            path.display()
-        )
-    }
-}
-
-impl std::error::Error for TokenError {}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use hyper::header::HeaderValue;
 
     use super::*;
@@ -188,40 +140,5 @@ mod tests {
         check(b"hunter22", false);
         check(b"hunter2\0", false);
         check(b"", false);
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = folder.path().join("missing");
-        let error = Token::open(missing.clone()).unwrap_err().to_string();
-        assert!(
-            error.contains(missing.to_str().unwrap()) && error.contains("can't be read"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_bad_file_keeps_the_last_good_token() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        fs::write(&path, "first\n").unwrap();
-        let token = Token::open(path).unwrap();
-        let check = |accepted: &'static str, refused: &'static str| {
-            let with = |text: &str| {
-                let value = HeaderValue::from_str(&format!("Bearer {text}")).unwrap();
-                token.is_in(&HeaderMap::from_iter([(AUTHORIZATION, value)]))
-            };
-            assert!(with(accepted) && !with(refused), "{accepted} {refused}");
-        };
-        let mut failing = false;
-        check("first", "second");
-        token.take(Err(Trouble::Empty), &mut failing);
-        assert!(failing);
-        check("first", "");
-        token.take(Ok(b"second"[..].into()), &mut failing);
-        assert!(!failing);
-        check("second", "first");
-        assert!(!format!("{token:?}").contains("second"));
     }
 }

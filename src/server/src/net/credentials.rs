@@ -19,7 +19,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +29,7 @@ use super::endpoint::{Endpoint, Flaw, Password, Secret, TlsOptions};
 use super::files::{self, Pipes};
 use super::resolve::Resolver;
 use super::tls::{self, Identity, TlsError, TlsMaterial, Trust};
+use crate::file::{self, LastGood};
 use crate::metrics::RoleMetrics;
 
 /// Redis takes no longer argument from a client that is yet to log in ("unauthenticated bulk
@@ -56,10 +56,13 @@ pub struct Credentials {
 
 #[derive(Default)]
 struct LastGoodFiles {
-    password: LastGood<Secret>,
-    trust: LastGood<Trust>,
-    identity: LastGood<Identity>,
+    password: Kept<Secret>,
+    trust: Kept<Trust>,
+    identity: Kept<Identity>,
 }
+
+/// What a file gave, and when it was read; `None`: nothing good yet.
+type Kept<T> = Option<LastGood<(T, SystemTime)>>;
 
 /// The files of an endpoint.
 #[derive(Clone)]
@@ -138,16 +141,14 @@ impl Credentials {
         }
         let trust = match contents.trust {
             None => tls::built_in_roots(),
-            Some(fresh) => last_good
-                .trust
-                .renew(fresh, now, self.role, "CA file")
+            Some(fresh) => renew(&mut last_good.trust, fresh, now, self.role, "CA file")
                 .map_err(DialError::TlsFile)?,
         };
         let identity = match contents.identity {
             None => None,
             Some(fresh) => {
                 let what = "certificate and key";
-                let identity = last_good.identity.renew(fresh, now, self.role, what);
+                let identity = renew(&mut last_good.identity, fresh, now, self.role, what);
                 Some(identity.map_err(DialError::TlsFile)?)
             }
         };
@@ -157,24 +158,23 @@ impl Credentials {
 
     fn password(
         &self,
-        last_good: &mut LastGood<Secret>,
+        last_good: &mut Kept<Secret>,
         path: &Path,
         content: io::Result<Option<Secret>>,
         now: SystemTime,
     ) -> Result<Option<Secret>, DialError> {
         let fresh = match content {
             // At the start an empty file means what an empty password does: none.
-            Ok(None) if last_good.good.is_none() => return Ok(None),
-            Ok(None) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
+            Ok(None) if last_good.is_none() => return Ok(None),
+            Ok(None) => Err(file::invalid("it is empty")),
             Ok(Some(secret)) => Ok(secret),
             Err(error) => Err(error),
         };
         if let Ok(secret) = &fresh
             && let Some(flaw) = secret.flaw()
             && last_good
-                .good
                 .as_ref()
-                .is_none_or(|(good, _)| good != secret)
+                .is_none_or(|good| good.good().0 != *secret)
         {
             let (role, path) = (self.role, path.display());
             tracing::warn!("{role}: the password in {path} {flaw}; if that is wrong, remove it");
@@ -183,7 +183,7 @@ impl Credentials {
             path: path.to_owned(),
             error,
         });
-        let secret = last_good.renew(fresh, now, self.role, "password");
+        let secret = renew(last_good, fresh, now, self.role, "password");
         secret.map(Some).map_err(DialError::Secret)
     }
 }
@@ -267,80 +267,45 @@ impl Files {
 impl LastGoodFiles {
     /// When the oldest of what is in use was read; `None` while no file is.
     fn oldest(&self) -> Option<SystemTime> {
+        fn read_at<T>(kept: &Kept<T>) -> Option<SystemTime> {
+            kept.as_ref().map(|kept| kept.good().1)
+        }
         let times = [
-            self.password.read_at(),
-            self.trust.read_at(),
-            self.identity.read_at(),
+            read_at(&self.password),
+            read_at(&self.trust),
+            read_at(&self.identity),
         ];
         times.into_iter().flatten().min()
     }
 
     fn is_stale(&self) -> bool {
-        self.password.is_stale || self.trust.is_stale || self.identity.is_stale
+        self.password.as_ref().is_some_and(LastGood::is_stale)
+            || self.trust.as_ref().is_some_and(LastGood::is_stale)
+            || self.identity.as_ref().is_some_and(LastGood::is_stale)
     }
 }
 
-/// The last good content of a file.
-struct LastGood<T> {
-    /// With the time when it was read.
-    good: Option<(T, SystemTime)>,
-    /// The file was unusable when it was last read; that is said already.
-    is_stale: bool,
-}
-
-impl<T> Default for LastGood<T> {
-    fn default() -> Self {
-        LastGood {
-            good: None,
-            is_stale: false,
-        }
-    }
-}
-
-impl<T: Clone> LastGood<T> {
-    /// `fresh` if it is good, else what was good before.
-    fn renew<E: fmt::Display>(
-        &mut self,
-        fresh: Result<T, E>,
-        now: SystemTime,
-        role: &str,
-        what: &str,
-    ) -> Result<T, E> {
-        match (fresh, &self.good) {
-            (Ok(value), _) => {
-                if mem::take(&mut self.is_stale) {
-                    tracing::warn!("{role}: {what} can be read again; new content loaded");
-                }
-                self.good = Some((value.clone(), now));
-                Ok(value)
-            }
-            (Err(error), Some((value, _))) => {
-                if !mem::replace(&mut self.is_stale, true) {
-                    tracing::warn!("{role}: {error}; keeping the last good {what}");
-                }
-                Ok(value.clone())
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    fn read_at(&self) -> Option<SystemTime> {
-        self.good.as_ref().map(|(_, time)| *time)
-    }
+/// `fresh` if it is good, else what was good before.
+fn renew<T: Clone, E: fmt::Display>(
+    kept: &mut Kept<T>,
+    fresh: Result<T, E>,
+    now: SystemTime,
+    role: &str,
+    what: &str,
+) -> Result<T, E> {
+    let fresh = fresh.map(|value| (value, now));
+    let (value, _) = match kept {
+        Some(kept) => kept.renew(fresh, role, what),
+        None => kept.insert(LastGood::new(fresh?)).good(),
+    };
+    Ok(value.clone())
 }
 
 /// The text of a password file without one trailing newline; `None` if nothing is left. Blocks.
 fn password(path: &Path, pipes: &Pipes) -> io::Result<Option<Secret>> {
-    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     let text = files::read(path, MAX_PASSWORD_BYTES, pipes)?;
-    if text.len() as u64 > MAX_PASSWORD_BYTES {
-        return Err(invalid(format!(
-            "it is longer than {MAX_PASSWORD_BYTES} bytes"
-        )));
-    }
-    let text = String::from_utf8(text).map_err(|_| invalid("it is not valid UTF-8".into()))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
+    let text = str::from_utf8(file::without_newline(&text));
+    let text = text.map_err(|_| file::invalid("it is not valid UTF-8"))?;
     Ok(Some(text).filter(|text| !text.is_empty()).map(Secret::new))
 }
 

@@ -7,16 +7,17 @@
 //! All of this blocks on a disk that hangs: it is for the shared pool, never for a worker.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::file;
 
 /// A pipe's writer may take this long altogether: a shell starts it beside us.
 const PIPE_PATIENCE: Duration = Duration::from_secs(2);
@@ -28,28 +29,16 @@ const PIPE_WAIT_MS: u8 = 100;
 #[derive(Default)]
 pub(super) struct Pipes(Mutex<HashMap<PathBuf, Vec<u8>>>);
 
-/// The content of a file, of which no more than `max` bytes and one are read.
+/// The content of a regular file or a pipe, of at most `max` bytes.
 ///
 /// # Errors
-/// The system's; or it is neither a regular file nor a pipe.
+/// The system's; or it is longer, or neither of the two.
 pub(super) fn read(path: &Path, max: u64, pipes: &Pipes) -> io::Result<Vec<u8>> {
-    let mut options = OpenOptions::new();
-    // For a pipe: don't wait for a writer. A regular file doesn't know the difference.
-    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let mut file = options.open(path)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_fifo() {
-        return pipes.read(path, &mut file, max);
+    let mut file = file::open(path)?;
+    match file.metadata()?.file_type().is_fifo() {
+        true => file::bounded(pipes.read(path, &mut file, max)?, max),
+        false => file::content(&file, max),
     }
-    if !kind.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is neither a regular file nor a pipe",
-        ));
-    }
-    let mut content = Vec::new();
-    file.take(max + 1).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 impl Pipes {
@@ -98,7 +87,7 @@ fn read_pipe(file: &mut File, max: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::OpenOptions;
     use std::io::Write as _;
     use std::thread;
 
@@ -116,9 +105,7 @@ mod tests {
         assert_eq!(read(&path, 10, &pipes).unwrap(), b"", "there is no writer");
 
         // A shell's `<(…)`: its writer is there, and may be late.
-        let mut ours = OpenOptions::new();
-        let ours = ours.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        let reader = ours.open(&path).unwrap();
+        let reader = file::open(&path).unwrap();
         let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
         let writing = thread::spawn(move || writer.write_all(b"geheim\n"));
         assert_eq!(read(&path, 10, &pipes).unwrap(), b"geheim\n");
@@ -136,22 +123,5 @@ mod tests {
         let _writer = both.read(true).write(true).open(&path).unwrap();
         let error = read(&path, 10, &Pipes::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[test]
-    fn files_and_what_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        fs::write(&path, "0123456789").unwrap();
-        let pipes = Pipes::default();
-        assert_eq!(read(&path, 20, &pipes).unwrap(), b"0123456789");
-        assert_eq!(read(&path, 3, &pipes).unwrap(), b"0123", "one too many");
-        let check = |path: &Path, words: &str| {
-            let error = read(path, 3, &pipes).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        };
-        check(folder.path(), "neither a regular file nor a pipe");
-        check(Path::new("/dev/zero"), "neither a regular file nor a pipe");
-        check(&folder.path().join("none"), "No such file");
     }
 }

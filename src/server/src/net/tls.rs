@@ -200,16 +200,10 @@ fn private_key(path: &Path, pipes: &Pipes) -> Result<PrivateKeyDer<'static>, Tls
 }
 
 fn read(path: &Path, pipes: &Pipes) -> Result<Vec<u8>, TlsError> {
-    let text = files::read(path, MAX_FILE_BYTES, pipes).map_err(|error| TlsError::Unreadable {
+    files::read(path, MAX_FILE_BYTES, pipes).map_err(|error| TlsError::Unreadable {
         path: path.to_path_buf(),
         error,
-    })?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(TlsError::TooLarge {
-            path: path.to_path_buf(),
-        });
-    }
-    Ok(text)
+    })
 }
 
 /// Why there can be no handshake: one of our own files or names doesn't fit.
@@ -221,11 +215,6 @@ pub enum TlsError {
         path: PathBuf,
         /// The system's.
         error: io::Error,
-    },
-    /// The file is larger than any PEM file has reason to be.
-    TooLarge {
-        /// The file.
-        path: PathBuf,
     },
     /// The file has PEM sections, of which one is broken or can't be used.
     Pem {
@@ -291,7 +280,6 @@ impl TlsError {
                 }
                 _ => "give a readable PEM file".to_string(),
             },
-            Self::TooLarge { .. } => "give a PEM file".to_string(),
             Self::Pem { .. } => "write the file again as a whole".to_string(),
             Self::Empty { .. } => "give a PEM file with one".to_string(),
             Self::Authority { .. } => "replace it".to_string(),
@@ -313,10 +301,6 @@ impl fmt::Display for TlsError {
         match self {
             Self::Unreadable { path, error } => {
                 write!(f, "{}: can't be read ({error})", path.display())
-            }
-            Self::TooLarge { path } => {
-                let path = path.display();
-                write!(f, "{path}: is larger than {MAX_FILE_BYTES} bytes")
             }
             Self::Pem { path, cause } => {
                 write!(f, "{}: is not a usable PEM file: {cause}", path.display())
@@ -375,7 +359,6 @@ impl std::error::Error for TlsError {
             | Self::Versions(error) => Some(error),
             Self::Pem { .. }
             | Self::OwnAlgorithm { .. }
-            | Self::TooLarge { .. }
             | Self::Empty { .. }
             | Self::Unpaired { .. }
             | Self::ServerName { .. } => None,

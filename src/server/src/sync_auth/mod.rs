@@ -31,9 +31,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::acl::User;
 use self::change::{Told, Warnings};
-use self::files::{Certificates, Contents, Paths, Reader, Trouble};
+use self::files::{Certificates, Contents, Paths, Trouble};
 use self::master::{Role, Watch};
 use self::server::Server;
+use crate::file::Look;
 use crate::metrics::{self, RoleMetrics};
 use crate::net::endpoint::{Secret, SetOptions};
 use crate::net::session::{OpenError, Opening, Session};
@@ -46,6 +47,9 @@ const CLIENT_NAME: &str = "redis-api-sync-auth";
 
 /// Between two looks at the files; also how soon a lost connection is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Files in memory are read in microseconds: past this, their file system hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Looks between two lookups of the master's name.
 const LOOKUP_EVERY: u32 = 5;
@@ -106,7 +110,8 @@ struct Keeper {
     options: Options,
     resolver: Resolver,
     credentials: Credentials,
-    reader: Reader,
+    paths: Arc<Paths>,
+    look: Look<Contents>,
     warnings: Warnings,
     masterauth: Told<Secret>,
     certificates: Told<Certificates>,
@@ -129,7 +134,8 @@ impl Keeper {
         };
         Keeper {
             credentials: Credentials::new("sync-auth", uncounted),
-            reader: Reader::new(Arc::new(paths), resolver.pool().clone()),
+            paths: Arc::new(paths),
+            look: Look::default(),
             warnings: Warnings::default(),
             masterauth: Told::default(),
             certificates: Told::default(),
@@ -201,7 +207,10 @@ impl Keeper {
     }
 
     async fn look(&mut self, server: &mut Server, number: u32) -> Result<(), Error> {
-        match self.reader.look().await {
+        let paths = self.paths.clone();
+        let read = move || files::read_all(&paths);
+        let found = self.look.next(self.resolver.pool(), READ_TIMEOUT, read);
+        match found.await {
             Some(contents) => {
                 self.warnings.end("files");
                 self.tell(server, contents).await?;

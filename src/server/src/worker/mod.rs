@@ -34,10 +34,10 @@ use thread::Context;
 
 use crate::http::hello::Hello;
 use crate::http::server::{Limits, Service, Timeouts};
-use crate::http::token::TokenError;
 use crate::metrics::Registry;
 use crate::net::listen::{self, Acceptor, BindError};
 use crate::net::{LOOKUP_THREADS, Resolver};
+use crate::token_file;
 use thread::{Plan, Seed};
 
 /// Between two looks at whether the read side has become usable.
@@ -109,7 +109,7 @@ pub enum Error {
     /// A port can't be listened on.
     Bind(BindError),
     /// The file with the token for writes is of no use.
-    Token(TokenError),
+    Token(token_file::Error),
     /// The operating system refused a runtime, thread or signal handler.
     System(io::Error),
     /// The read side was not usable within the time given; what is missing.

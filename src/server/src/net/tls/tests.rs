@@ -495,7 +495,7 @@ fn unusable_files_are_named_with_the_cure() {
     );
     check(
         &trusting(&"x".repeat((1 << 20) + 1)),
-        &["bad.pem", "larger than"],
+        &["bad.pem", "it is longer than"],
     );
     check(
         &identity(&own.pem, &another.key.serialize_pem()),
