@@ -37,14 +37,7 @@ install_missing() {
     command -v "$package" >/dev/null 2>&1 || missing+=("$package")
   done
   [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
-  [ "${#missing[@]}" -gt 0 ] || return 0
-  say "missing: ${missing[*]}"
-  command -v apt-get >/dev/null 2>&1 ||
-    die "install them with this system's package manager, then run this again"
-  {
-    apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-  } >&2 || die "installing them has failed"
+  install_packages "${missing[@]}"
 }
 
 # --- buildah, with its storage in the work folder ---

@@ -31,6 +31,18 @@ die() {
   exit 1
 }
 
+# install_packages PACKAGE...: installs these Debian packages, if any are named.
+install_packages() {
+  [ $# -gt 0 ] || return 0
+  say "missing: $*"
+  command -v apt-get >/dev/null 2>&1 ||
+    die "install them with this system's package manager, then run this again"
+  {
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+  } >&2 || die "installing them has failed"
+}
+
 # need_go WANTED: prints a Go of that version or newer, installed first where there is none.
 need_go() {
   local go scripts

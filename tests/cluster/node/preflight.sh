@@ -36,16 +36,10 @@ install_missing() {
   local packages
   mapfile -t packages < <(missing_packages | sort -u)
   [ "${#packages[@]}" -gt 0 ] || return 0
-  say "missing: ${packages[*]}"
-  command -v apt-get >/dev/null 2>&1 ||
-    die "install them with this system's package manager, then run this again"
-  {
-    apt-get update -q
-    # No service is to start containers at each boot: the cluster has a containerd of its own.
-    DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends "${packages[@]}"
-    [ ! -d /run/systemd/system ] || systemctl disable --now containerd
-  } >&2 || die "installing them has failed"
+  install_packages "${packages[@]}"
+  # No service is to start containers at each boot: the cluster has a containerd of its own.
+  [ ! -d /run/systemd/system ] || systemctl disable --now containerd >&2 ||
+    die "systemd's containerd can't be disabled"
 }
 
 # The features below are tried in namespaces that end with this, so that nothing is left of them.

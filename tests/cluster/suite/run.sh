@@ -24,14 +24,7 @@ install_missing() {
   for package in python3 curl openssl; do
     command -v "$package" >/dev/null 2>&1 || missing+=("$package")
   done
-  [ "${#missing[@]}" -gt 0 ] || return 0
-  say "missing: ${missing[*]}"
-  command -v apt-get >/dev/null 2>&1 ||
-    die "install them with this system's package manager, then run this again"
-  {
-    apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
-  } >&2 || die "installing them has failed"
+  install_packages "${missing[@]}"
 }
 
 # kube-score, for the manifests' gate. Of CI's ways to get it, the one without a download of ours.
