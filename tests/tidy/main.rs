@@ -89,13 +89,14 @@ const LAYERS: &[(&str, Uses)] = &[
     ("rig::environment", Uses::Only(&[])),
     ("rig::guarded", Uses::Only(&["rig::environment"])),
     ("rig::figures", Uses::Only(&[])),
+    ("rig::plot", Uses::Only(&["rig::figures"])),
     ("rig::rate", Uses::Only(&[])),
     ("rig::latency", Uses::Only(&[])),
     ("rig::window", Uses::Only(&["rig::latency"])),
     ("rig::board", Uses::Only(&["rig::window"])),
     (
         "rig::pages",
-        Uses::Only(&["rig::board", "rig::figures", "rig::window"]),
+        Uses::Only(&["rig::board", "rig::figures", "rig::plot", "rig::window"]),
     ),
 ];
 

@@ -30,6 +30,7 @@ pub mod guarded;
 pub mod latency;
 pub mod local;
 pub mod pages;
+mod plot;
 mod process;
 pub mod ramp;
 mod rate;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::plot::Layout;
+use crate::plot::palette::{self, Palette};
+
 /// Light or dark surroundings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Theme {
@@ -44,6 +47,20 @@ impl fmt::Display for BadQuery {
 const AT_DIGITS: usize = 16;
 
 impl Appearance {
+    pub(super) fn palette(self) -> &'static Palette {
+        match self.theme {
+            Theme::Light => &palette::LIGHT,
+            Theme::Dark => &palette::DARK,
+        }
+    }
+
+    pub(super) fn layout(self) -> Layout {
+        match self.size {
+            Size::Wide => Layout::WIDE,
+            Size::Narrow => Layout::NARROW,
+        }
+    }
+
     /// Reads a query. `at` is a number that means nothing: browsers show an image that they have,
     /// whatever its headers say, unless its address is new.
     ///

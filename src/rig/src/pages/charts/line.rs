@@ -1,6 +1,7 @@
 //! The points of five minutes as lines with gaps.
 
 use crate::board::{History, Point};
+use crate::plot::Place;
 
 /// What a chart spans, in minutes: it always ends now.
 pub(super) const SPAN_MIN: u8 = 5;
@@ -9,9 +10,6 @@ const SPAN_S: f64 = 60.0 * SPAN_MIN as f64;
 
 /// Points further apart than this have a gap between them: a point comes each second.
 const GAP_S: f64 = 2.5;
-
-/// A place on a chart: seconds from now (0 or less), and a value.
-pub(super) type Place = (f64, f64);
 
 /// The part of a history that is shown.
 #[derive(Debug)]
@@ -41,7 +39,8 @@ impl<'a> View<'a> {
         self.points.iter().map(|(_, point)| *point)
     }
 
-    /// The pieces of a line: `None`, and a second that is missing, is a gap.
+    /// The pieces of a line, by seconds from now (0 or less): `None`, and a second that is missing,
+    /// is a gap.
     pub(super) fn pieces(&self, value: impl Fn(&Point) -> Option<f64>) -> Vec<Vec<Place>> {
         let mut pieces = Vec::new();
         let mut piece: Vec<Place> = Vec::new();

@@ -1,25 +1,23 @@
 //! The charts: five minutes up to now, as SVG.
 //!
-//! Invariants: the horizontal axis is always the same; the vertical one moves in steps ([`scale`]);
+//! Invariants: the horizontal axis is always the same; the vertical one moves in steps ([`Axis`]);
 //! no line crosses a time without data ([`line`]); texts from the network are escaped by the
 //! library that writes the SVG, and a test looks.
 
 mod line;
-mod palette;
-mod plot;
-mod scale;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use line::View;
-use palette::Palette;
-use plot::{Line, Plot, Stroke};
 use plotters::style::RGBColor;
-use scale::{Axis, number_label, rate_label, time_label};
+
+use line::{SPAN_MIN, View};
 
 use super::appearance::Appearance;
 use crate::board::{Board, History, Point};
+use crate::plot::palette::Palette;
+use crate::plot::scale::{Axis, number_label, rate_label, time_label};
+use crate::plot::{self, Line, Plot, Stroke};
 
 /// What a chart shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +87,10 @@ impl Chart {
         if view.is_empty() {
             plot.message = Some("no history yet");
         }
-        plot.paint(appearance)
+        let (layout, palette) = (appearance.layout(), appearance.palette());
+        plot::image((layout.width, layout.height), palette, |canvas| {
+            plot.paint(canvas, layout, palette)
+        })
     }
 }
 
@@ -106,14 +107,13 @@ fn rate(view: &View<'_>) -> Plot {
         pieces: view.pieces(|point| (point.bots_alive > 0).then(|| value(point))),
     };
     Plot {
-        axis: Axis::from_zero(highest, 10.0, rate_label),
+        y: Axis::from_zero(highest, 10.0, rate_label),
         lines: vec![
             line("sent", |p| p.blue, Stroke::Thick, |p| p.achieved_rate),
             line("target", |p| p.orange, Stroke::Dashed, |p| p.target_rate),
         ],
         limited: view.stretches(|point| point.generator_limited),
-        long_names: false,
-        message: None,
+        ..bare()
     }
 }
 
@@ -128,7 +128,7 @@ fn latency(view: &View<'_>) -> Plot {
     let lowest = answered().map(|point| point.p50).min().unwrap_or(u64::MAX);
     let highest = answered().map(|point| point.max).max().unwrap_or(0);
     Plot {
-        axis: Axis::decades(
+        y: Axis::decades(
             lowest.min(100_000) as f64,
             highest.max(10_000_000) as f64,
             time_label,
@@ -140,8 +140,7 @@ fn latency(view: &View<'_>) -> Plot {
             line("p50", |p| p.blue, Stroke::Thick, |p| p.p50),
         ],
         limited: view.stretches(|point| point.generator_limited),
-        long_names: false,
-        message: None,
+        ..bare()
     }
 }
 
@@ -169,11 +168,9 @@ fn codes(view: &View<'_>) -> Plot {
         }),
     });
     Plot {
-        axis: rates_of_any_size(&lines),
+        y: rates_of_any_size(&lines),
         lines: lines.into(),
-        limited: Vec::new(),
-        long_names: false,
-        message: None,
+        ..bare()
     }
 }
 
@@ -215,13 +212,13 @@ fn errors(view: &View<'_>) -> Plot {
         });
     }
     Plot {
-        axis: rates_of_any_size(&lines),
+        y: rates_of_any_size(&lines),
         message: lines
             .is_empty()
             .then_some("no errors in these five minutes"),
         lines,
-        limited: Vec::new(),
         long_names: true,
+        ..bare()
     }
 }
 
@@ -236,7 +233,7 @@ fn currency(view: &View<'_>) -> Plot {
         ),
     };
     Plot {
-        axis: Axis::around(lowest..highest, number_label),
+        y: Axis::around(lowest..highest, number_label),
         message: pieces
             .is_empty()
             .then_some("no value in these five minutes"),
@@ -246,8 +243,15 @@ fn currency(view: &View<'_>) -> Plot {
             stroke: Stroke::Thick,
             pieces,
         }],
-        limited: Vec::new(),
-        long_names: false,
+        ..bare()
+    }
+}
+
+/// A plot of the last minutes with nothing in it.
+fn bare() -> Plot {
+    Plot {
+        x: Axis::minutes(SPAN_MIN),
+        ..Plot::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::pages::appearance::{Size, Theme};
 use crate::pages::fixture;
+use crate::plot::palette;
 
 const CHARTS: [Chart; 5] = [
     Chart::Rate,
@@ -83,7 +84,11 @@ fn charts_have_labels() {
         &["100 µs", "1 ms", "10 ms", "p50", "p90", "p99", "max"],
     );
     check(Chart::Codes, &calm, &["0.1/s", "1/s", "1k/s", "2xx"]);
-    check(Chart::Errors, &calm, &["no errors in these five minutes"]);
+    check(
+        Chart::Errors,
+        &calm,
+        &["no errors in these five minutes"],
+    );
     check(Chart::Currency, &calm, &["101", "101.5", "102"]);
 }
 
@@ -111,7 +116,7 @@ fn themes_and_sizes_differ() {
 
 #[test]
 fn line_has_a_gap_where_there_was_no_data() {
-    let blue = Palette::of(Theme::Light).blue;
+    let blue = palette::LIGHT.blue;
     let whole = fixture::history(NOW_MS, |_, _| ());
     assert_eq!(lines(&draw(Chart::Rate, &whole), blue).len(), 1);
 
@@ -135,7 +140,7 @@ fn line_has_a_gap_where_there_was_no_data() {
 
 #[test]
 fn latency_is_on_decades() {
-    let blue = Palette::of(Theme::Light).blue;
+    let blue = palette::LIGHT.blue;
     let history = fixture::history(NOW_MS, |age, point| {
         point.p50 = [100_000, 1_000_000, 10_000_000][age as usize % 3];
     });

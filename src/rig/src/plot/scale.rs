@@ -20,23 +20,24 @@ const HEADROOM: f64 = 1.05;
 const HEADROOM_DECADES: f64 = 1.12;
 
 /// An axis: where values are on it, and which of them have a label.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Axis {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Axis {
     scale: Scale,
     range: Range<f64>,
     /// Values with their labels, ascending.
     pub ticks: Vec<(f64, String)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Scale {
+    #[default]
     Linear,
     Decades,
 }
 
 impl Axis {
     /// The last `minutes` minutes, in seconds from now (0 or less).
-    pub(super) fn minutes(minutes: u8) -> Axis {
+    pub(crate) fn minutes(minutes: u8) -> Axis {
         let start = -60.0 * f64::from(minutes);
         let mut axis = Axis::linear(start..0.0, 60.0, |seconds| match seconds / 60.0 {
             minutes if minutes > -0.5 => "now".to_owned(),
@@ -51,7 +52,7 @@ impl Axis {
 
     /// From 0 to the next of 1, 2, 5 × 10ⁿ above `highest`, and to `least` at least; and a little
     /// beyond, so that noise about a round rate does not double the scale.
-    pub(super) fn from_zero(highest: f64, least: f64, label: fn(f64) -> String) -> Axis {
+    pub(crate) fn from_zero(highest: f64, least: f64, label: fn(f64) -> String) -> Axis {
         let (mantissa, unit) = round_up((highest / HEADROOM).max(least));
         // 4 or 5 steps, each a round number too.
         let step = match mantissa {
@@ -65,8 +66,25 @@ impl Axis {
         axis
     }
 
+    /// From 0 to `highest` and a little beyond, for a chart that is drawn once.
+    pub(crate) fn up_to(highest: f64, label: fn(f64) -> String) -> Axis {
+        let (mantissa, unit) = round_up(highest / 6.0);
+        let step = f64::from(mantissa) * unit;
+        let mut axis = Axis::linear(0.0..(highest / step + 1e-9).floor() * step, step, label);
+        axis.range.end = highest * HEADROOM;
+        axis
+    }
+
+    /// Shares (0 to 1) from `bottom` to all, and a little beyond.
+    pub(crate) fn shares(bottom: f64) -> Axis {
+        let label = |share: f64| format!("{} %", trimmed(share * 100.0, 2));
+        let mut axis = Axis::linear(bottom..1.0, (1.0 - bottom) / 5.0, label);
+        axis.range.end += 0.1 * (1.0 - bottom);
+        axis
+    }
+
     /// Around values that have nothing to do with 0.
-    pub(super) fn around(values: Range<f64>, label: fn(f64) -> String) -> Axis {
+    pub(crate) fn around(values: Range<f64>, label: fn(f64) -> String) -> Axis {
         // A value that stands still lies on a line in the middle, not on the border.
         let least = values.start.abs().max(values.end.abs()).max(1e-6) / 100.0;
         let (mantissa, unit) = round_up((values.end - values.start).max(least) / 4.0);
@@ -77,7 +95,7 @@ impl Axis {
     }
 
     /// Whole decades from that of `lowest` to that of `highest`, and a little beyond.
-    pub(super) fn decades(lowest: f64, highest: f64, label: fn(f64) -> String) -> Axis {
+    pub(crate) fn decades(lowest: f64, highest: f64, label: fn(f64) -> String) -> Axis {
         let bottom = exponent_below(lowest);
         let highest = highest / HEADROOM_DECADES;
         let below = exponent_below(highest);
@@ -105,6 +123,11 @@ impl Axis {
             range,
             ticks,
         }
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(&self) -> f64 {
+        self.range.end
     }
 
     /// Where `value` is between the axis' ends, 0 to 1; what is beyond is on the end.
@@ -166,7 +189,7 @@ fn exponent_below(value: f64) -> i32 {
 }
 
 /// A rate: `500/s`, `1.2k/s`, `2M/s`.
-pub(super) fn rate_label(per_second: f64) -> String {
+pub(crate) fn rate_label(per_second: f64) -> String {
     let (value, unit) = match per_second {
         value if value >= 1e9 => (value / 1e9, "G"),
         value if value >= 1e6 => (value / 1e6, "M"),
@@ -177,7 +200,7 @@ pub(super) fn rate_label(per_second: f64) -> String {
 }
 
 /// A time: `100 µs`, `1 ms`, `10 s`.
-pub(super) fn time_label(ns: f64) -> String {
+pub(crate) fn time_label(ns: f64) -> String {
     let (value, unit) = match ns {
         ns if ns >= 1e9 => (ns / 1e9, "s"),
         ns if ns >= 1e6 => (ns / 1e6, "ms"),
@@ -187,8 +210,16 @@ pub(super) fn time_label(ns: f64) -> String {
     format!("{} {unit}", trimmed(value, DECIMALS))
 }
 
+/// The same of a time in µs.
+pub(crate) fn micros_label(us: f64) -> String {
+    match us {
+        0.0 => "0".to_owned(),
+        us => time_label(us * 1e3),
+    }
+}
+
 /// A number without a unit, short whatever its size.
-pub(super) fn number_label(value: f64) -> String {
+pub(crate) fn number_label(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if (1e-4..1e7).contains(&size) => trimmed(value, DECIMALS),
@@ -238,6 +269,20 @@ mod tests {
             &axis(5.3e3),
             &["0/s", "2k/s", "4k/s", "6k/s", "8k/s", "10k/s"],
         );
+    }
+
+    #[test]
+    fn axes_of_one_chart_end_with_it() {
+        let labels = ["0/s", "2k/s", "4k/s", "6k/s", "8k/s", "10k/s", "12k/s"];
+        check(&Axis::up_to(12_000.0, rate_label), &labels);
+        check(
+            &Axis::up_to(0.3, rate_label),
+            &[
+                "0/s", "0.05/s", "0.1/s", "0.15/s", "0.2/s", "0.25/s", "0.3/s",
+            ],
+        );
+        let labels = ["99 %", "99.2 %", "99.4 %", "99.6 %", "99.8 %", "100 %"];
+        check(&Axis::shares(0.99), &labels);
     }
 
     #[test]

@@ -4,11 +4,9 @@
 
 use plotters::style::RGBColor;
 
-use crate::pages::appearance::Theme;
-
 /// The colours of one theme.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Palette {
+pub(crate) struct Palette {
     /// That of the page's cards, so that a chart has no frame.
     pub background: RGBColor,
     pub text: RGBColor,
@@ -22,16 +20,7 @@ pub(super) struct Palette {
     pub grey: RGBColor,
 }
 
-impl Palette {
-    pub(super) const fn of(theme: Theme) -> &'static Palette {
-        match theme {
-            Theme::Light => &LIGHT,
-            Theme::Dark => &DARK,
-        }
-    }
-}
-
-const LIGHT: Palette = Palette {
+pub(crate) const LIGHT: Palette = Palette {
     background: RGBColor(0xff, 0xff, 0xff),
     text: RGBColor(0x3d, 0x46, 0x52),
     grid: RGBColor(0xe3, 0xe7, 0xec),
@@ -44,7 +33,7 @@ const LIGHT: Palette = Palette {
     grey: RGBColor(0x5f, 0x6b, 0x7a),
 };
 
-const DARK: Palette = Palette {
+pub(crate) const DARK: Palette = Palette {
     background: RGBColor(0x1a, 0x1f, 0x27),
     text: RGBColor(0xc6, 0xcf, 0xda),
     grid: RGBColor(0x2d, 0x35, 0x40),
@@ -77,8 +66,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_read_has_contrast() {
-        for theme in [Theme::Light, Theme::Dark] {
-            let palette = Palette::of(theme);
+        for palette in [LIGHT, DARK] {
             // Names of lines have the colour of their line, so it counts as text: 4.5 to 1
             // (WCAG 2.2, 1.4.3).
             for (name, colour) in [
@@ -91,14 +79,14 @@ mod tests {
                 ("grey", palette.grey),
             ] {
                 let ratio = contrast(colour, palette.background);
-                assert!(ratio >= 4.5, "{theme:?} {name}: {ratio:.2}");
+                assert!(ratio >= 4.5, "{name}: {ratio:.2}");
             }
         }
     }
 
     #[test]
     fn charts_and_cards_have_one_background() {
-        let style = include_str!("../assets/style.css");
+        let style = include_str!("../pages/assets/style.css");
         assert!(style.contains("--card: #ffffff;"), "the light one");
         assert!(style.contains("--card: #1a1f27;"), "the dark one");
     }
