@@ -1,7 +1,8 @@
 //! From an event to its line.
 //!
-//! The formatters of `tracing-subscriber` take events while they happen. The log also writes the
-//! last event of many, a minute later and with their number, so events are kept and written here.
+//! The formatters of `tracing-subscriber` take an event of `tracing`, which lives as long as the
+//! call that makes it and whose fields are fixed where it is made. The log keeps events, writes the
+//! last of many a minute later with their number, and has two of its own (dropped lines, panics).
 
 use std::fmt::Write as _;
 
@@ -25,8 +26,8 @@ impl Style {
     /// The line with its newline, the only one in it.
     pub fn line(self, event: &Event, timestamp: &str) -> String {
         match self {
-            Style::Plain => text(event, timestamp, false),
-            Style::Colour => text(event, timestamp, true),
+            Style::Plain => text(event, timestamp, ["", ""]),
+            Style::Colour => text(event, timestamp, [colour(event.level), "\x1b[0m"]),
             Style::Json => json(event, timestamp),
         }
     }
@@ -42,12 +43,7 @@ pub(super) fn timestamp() -> String {
 
 /// `TIME LEVEL message name=value …`. A field that the message says already is left out: messages
 /// are for people, and fields for what reads JSON.
-fn text(event: &Event, timestamp: &str, coloured: bool) -> String {
-    let (colour, plain) = if coloured {
-        (colour(event.level), "\x1b[0m")
-    } else {
-        ("", "")
-    };
+fn text(event: &Event, timestamp: &str, [colour, plain]: [&str; 2]) -> String {
     let mut line = format!("{timestamp} {colour}{:>5}{plain} ", event.level.as_str());
     push_escaped(&mut line, &event.message);
     for (name, value) in &event.fields {
@@ -58,14 +54,11 @@ fn text(event: &Event, timestamp: &str, coloured: bool) -> String {
         if says(&event.message, text) {
             continue;
         }
-        let _ = write!(line, " {name}=");
-        if text.is_empty() || text.contains(char::is_whitespace) {
-            line.push('"');
-            push_escaped(&mut line, text);
-            line.push('"');
-        } else {
-            push_escaped(&mut line, text);
-        }
+        let needs_quotes = text.is_empty() || text.contains(char::is_whitespace);
+        let quote = if needs_quotes { "\"" } else { "" };
+        let _ = write!(line, " {name}={quote}");
+        push_escaped(&mut line, text);
+        line.push_str(quote);
     }
     line.push('\n');
     line
@@ -102,22 +95,18 @@ fn push_escaped(line: &mut String, text: &str) {
 }
 
 fn json(event: &Event, timestamp: &str) -> String {
-    let mut line = String::from("{");
-    let mut member = |name: &str, value: &Value| {
-        let comma = if line.len() > 1 { "," } else { "" };
-        let _ = write!(line, "{comma}{}:{value}", Value::from(name));
-    };
-    member("timestamp", &timestamp.into());
-    member("level", &event.level.as_str().into());
-    member("message", &event.message.as_str().into());
-    if let Some(thread) = &event.thread {
-        member("thread", &thread.as_str().into());
-    }
-    for (name, value) in &event.fields {
-        member(name, value);
-    }
-    line.push_str("}\n");
-    line
+    let thread = event.thread.as_deref().map(|name| ("thread", name.into()));
+    let members = [
+        ("timestamp", timestamp.into()),
+        ("level", event.level.as_str().into()),
+        ("message", event.message.as_str().into()),
+    ];
+    let members = members.into_iter().chain(thread);
+    let members: Vec<String> = members
+        .chain(event.fields.iter().cloned())
+        .map(|(name, value)| format!("{}:{value}", Value::from(name)))
+        .collect();
+    format!("{{{}}}\n", members.join(","))
 }
 
 #[cfg(test)]
