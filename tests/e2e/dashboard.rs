@@ -105,7 +105,7 @@ fn check_notices(browser: &mut Browser, stage: &Stage, board: Board, expected: &
 fn what_is_wrong_is_said() {
     let stage = Stage::open();
     let mut browser = Browser::open(&stage.url("/dashboard"));
-    browser.wait_text("status", "waiting for the first data");
+    browser.wait_text("status", "waiting for data");
     browser.wait_for(CHARTS_DRAWN);
 
     let idle = Load {
@@ -120,14 +120,17 @@ fn what_is_wrong_is_said() {
         board
     };
     let mut notices = |board, expected| check_notices(&mut browser, &stage, board, expected);
-    notices(with_bots(1, &[]), "No bot is there: nobody sends requests.");
+    notices(
+        with_bots(1, &[]),
+        "No load bots found: no requests are being sent.",
+    );
     notices(
         with_bots(2, &[BotState::Late, BotState::Late]),
-        "All 2 bots are late: none answered the aggregator in time, so nothing is shown.",
+        "All 2 bots are late: none answered the aggregator in time, so there are no figures.",
     );
     notices(
         with_bots(3, &[BotState::Late, BotState::Dead]),
-        "No bot answers: 1 late, 1 dead. Nothing is shown.",
+        "No bot answers in time: 1 late, 1 dead. There are no figures.",
     );
     notices(
         with_bots(4, &[BotState::Alive, BotState::Dead]),
@@ -139,11 +142,11 @@ fn what_is_wrong_is_said() {
     };
     notices(
         board(5, &failing("connection refused", 0)),
-        "The API does not answer: not one request got an answer.",
+        "The API does not respond: no request got a response.",
     );
     notices(
         board(6, &failing("503 Service Unavailable", 503)),
-        "The API answers with errors only: not one request was a success.",
+        "The API returns only errors: no request succeeded.",
     );
     let mut unread = board(7, &Load::default());
     if let Some(current) = &mut unread.current {
@@ -176,7 +179,7 @@ fn without_a_window_there_are_no_figures() {
         assert_eq!(browser.text(id), "–", "{id}");
     }
     for id in ["requests", "window", "errors-summary"] {
-        assert_eq!(browser.text(id), "no figures", "{id}");
+        assert_eq!(browser.text(id), "no data", "{id}");
     }
     check_manners(&browser, &stage);
 }
@@ -227,7 +230,9 @@ fn old_figures_look_old_and_a_lost_connection_comes_back() {
     browser.wait_for(&state("stale"));
     assert_eq!(browser.evaluate(grey), true);
     assert!(browser.text("status").starts_with("no data since "));
-    browser.wait_for(&format!("{NOTICES}.endsWith('The figures are old.')"));
+    browser.wait_for(&format!(
+        "{NOTICES}.endsWith('The figures are out of date.')"
+    ));
     stage.show(board(9, &Load::default()));
     browser.wait_for(&state("live"));
     assert_eq!(browser.evaluate(grey), false);
@@ -370,7 +375,7 @@ fn imbalance_of_pods_is_told() {
     let mut browser = Browser::open(&stage.url("/dashboard"));
     browser.wait_text(
         "pods-summary",
-        "3 pods · the busiest has 4.00 × the requests of the idlest",
+        "3 pods · the busiest gets 4.00 × the requests of the least busy",
     );
     let widths = browser.evaluate(
         "[...document.querySelectorAll('#pods tbody td:nth-child(2) .bar span')]
@@ -387,7 +392,7 @@ fn imbalance_of_pods_is_told() {
     stage.show(unwatched);
     browser.wait_text(
         "pods-summary",
-        "not watched: the aggregator was not told where they are",
+        "not watched: the aggregator was not given their address (--api-admin-dns)",
     );
     check_manners(&browser, &stage);
 }
@@ -440,7 +445,7 @@ fn value_is_shown_as_it_is() {
     }
     stage.show(unread);
     browser.wait_for(&format!(
-        "{NOTICES} === \"The value can't be read: connection refused. Below is the last one seen.\""
+        "{NOTICES} === \"The value can't be read: connection refused. The last known value is shown below.\""
     ));
     check_manners(&browser, &stage);
 }

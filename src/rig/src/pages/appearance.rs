@@ -37,8 +37,7 @@ pub(super) struct BadQuery;
 impl fmt::Display for BadQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "the query of a chart has theme=light|dark, size=wide|narrow and at=NUMBER, each at \
-             most once\n",
+            "a chart takes theme=light|dark, size=wide|narrow and at=NUMBER, each at most once\n",
         )
     }
 }

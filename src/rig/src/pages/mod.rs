@@ -62,7 +62,7 @@ pub fn respond(
         Ok(svg) => answer(StatusCode::OK, SVG, svg),
         Err(error) => {
             tracing::warn!(%error, ?chart, "can't draw a chart");
-            let text = "this chart can't be drawn; the log says why\n";
+            let text = "this chart can't be drawn; see the aggregator's log\n";
             answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text)
         }
     })

@@ -18,11 +18,11 @@ function update(fresh) {
 function valueTrouble(board) {
   if (!board) return undefined;
   if (!board.current) {
-    return { level: "warn", text: "No value: the aggregator was not told where the API is." };
+    return { level: "warn", text: "No value: the aggregator was not given the address of the API (--api-url)." };
   }
   const { trouble, value } = board.current;
   if (!trouble) return undefined;
-  const old = value === null ? "" : " Below is the last one seen.";
+  const old = value === null ? "" : " The last known value is shown below.";
   return { level: "bad", text: `The value can't be read: ${trouble.replace(/\.$/, "")}.${old}` };
 }
 

@@ -44,7 +44,7 @@ function showBoard(board) {
   showPods(board.pods);
   showErrors(summary);
   showBots(board.bots);
-  show(byId("footer"), `As of ${clock(board.at_ms)}. Percentiles come from the histograms of all bots, merged.`);
+  show(byId("footer"), `As of ${clock(board.at_ms)}. Percentiles are computed from the merged histograms of all bots.`);
 }
 
 function showTraffic(summary) {
@@ -56,7 +56,7 @@ function showTraffic(summary) {
   show(byId("target"), known || summary.target_rate > 0 ? rate(summary.target_rate) : NOTHING);
   show(byId("good"), known ? rate(summary.achieved_rate * summary.success) : NOTHING);
   const span = seconds(summary.window_seconds);
-  show(byId("requests"), known ? `${count(summary.requests)} requests in ${span}` : "no figures");
+  show(byId("requests"), known ? `${count(summary.requests)} requests in ${span}` : "no data");
   show(byId("success"), some ? percent(summary.success) : NOTHING);
   show(byId("failed"), !some ? "no requests" : failed > 0 ? `${count(failed)} failed` : "none failed");
   mark(byId("success-tile"), "level", some && failed > 0 && (summary.success < 0.99 ? "bad" : "warn"));
@@ -73,7 +73,7 @@ function showValue(board) {
 function showLatencies({ latencies, window_seconds }) {
   const shown = { p50: "50th", p90: "90th", p99: "99th", p999: "99.9th", max: "max" };
   for (const [id, member] of Object.entries(shown)) show(byId(id), latency(latencies[member]));
-  show(byId("window"), window_seconds > 0 ? `over ${seconds(window_seconds)}` : "no figures");
+  show(byId("window"), window_seconds > 0 ? `over ${seconds(window_seconds)}` : "no data");
 }
 
 function showBanner(banner) {
@@ -95,11 +95,11 @@ async function freeze() {
   frozen = { board: feed.board, text: feed.text };
   charts.paused = true;
   freezeButton.setAttribute("aria-pressed", "true");
-  show(freezeButton, "Go on");
+  show(freezeButton, "Resume");
   mark(byId("status"), "state", "frozen");
   show(byId("status"), `frozen at ${clock(frozen.board.at_ms)}`);
   for (const id of ["figures", "banner"]) mark(byId(id), "old", false);
-  sayFrozen("Getting the history…");
+  sayFrozen("Downloading the history…");
   const now = frozen;
   const outcome = await download(now);
   if (frozen === now) sayFrozen(outcome);
@@ -114,7 +114,7 @@ function goOn() {
 }
 
 function sayFrozen(outcome) {
-  const text = `Frozen: figures and charts stand still until you go on. ${outcome}`;
+  const text = `Frozen: figures and charts do not change until you resume. ${outcome}`;
   showNotices([{ level: "info", text }]);
 }
 
@@ -128,7 +128,7 @@ async function download({ board, text }) {
     // What has come since is not what is seen.
     history = (await response.json()).filter((point) => point.at_ms <= board.at_ms);
   } catch (error) {
-    outcome = ` without the history, which can't be read (${error.message})`;
+    outcome = ` without the history, which could not be read (${error.message})`;
   }
   const name = `load-test-${new Date(board.at_ms).toISOString().replaceAll(":", "-")}.json`;
   // The board goes in as it came, to the last digit.

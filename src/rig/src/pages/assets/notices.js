@@ -16,11 +16,11 @@ export function complaints(board) {
 function botTrouble(bots) {
   const inState = (state) => bots.filter((bot) => bot.state === state).length;
   const [alive, late, dead] = ["alive", "late", "dead"].map(inState);
-  if (bots.length === 0) return bad("No bot is there: nobody sends requests.");
+  if (bots.length === 0) return bad("No load bots found: no requests are being sent.");
   if (late === bots.length) {
-    return bad(`${allOf(late)} late: none answered the aggregator in time, so nothing is shown.`);
+    return bad(`${allOf(late)} late: none answered the aggregator in time, so there are no figures.`);
   }
-  if (alive === 0) return bad(`No bot answers: ${late} late, ${dead} dead. Nothing is shown.`);
+  if (alive === 0) return bad(`No bot answers in time: ${late} late, ${dead} dead. There are no figures.`);
   if (late + dead === 0) return undefined;
   return warn(`${late + dead} of ${plural(bots.length, "bot")} left out: ${late} late, ${dead} dead.`);
 }
@@ -31,8 +31,8 @@ function apiTrouble(summary) {
   if (!(summary.requests > 0) || summary.success > 0) return undefined;
   const answered = Object.keys(summary.status_codes).some((code) => code !== "0");
   return answered
-    ? bad("The API answers with errors only: not one request was a success.")
-    : bad("The API does not answer: not one request got an answer.");
+    ? bad("The API returns only errors: no request succeeded.")
+    : bad("The API does not respond: no request got a response.");
 }
 
 function valueTrouble(current) {

@@ -177,7 +177,7 @@ export class Feed {
 /** The pill in the head of a page. */
 export function showStatus(feed) {
   const texts = {
-    waiting: "waiting for the first data",
+    waiting: "waiting for data",
     live: `live, ${clock(feed.since)}`,
     stale: `no data since ${clock(feed.since)}`,
     lost: "connection lost",
@@ -190,11 +190,11 @@ export function showStatus(feed) {
 /** What is wrong with the feed itself: `{level, text}`, or nothing. */
 export function feedTrouble(feed) {
   if (feed.state === "stale") {
-    return { level: "bad", text: `No data since ${clock(feed.since)}. The figures are old.` };
+    return { level: "bad", text: `No data since ${clock(feed.since)}. The figures are out of date.` };
   }
   if (feed.state === "lost") {
-    const old = feed.board ? ` The figures are of ${clock(feed.since)}.` : "";
-    return { level: "bad", text: `Connection to the aggregator lost, trying again.${old}` };
+    const old = feed.board ? ` The figures are from ${clock(feed.since)}.` : "";
+    return { level: "bad", text: `Connection to the aggregator lost; reconnecting.${old}` };
   }
   return undefined;
 }

@@ -92,7 +92,7 @@ export function showPods(pods) {
   const table = byId("pods");
   table.hidden = !pods?.length;
   if (!pods) {
-    show(byId("pods-summary"), "not watched: the aggregator was not told where they are");
+    show(byId("pods-summary"), "not watched: the aggregator was not given their address (--api-admin-dns)");
     return;
   }
   const answering = pods.filter((pod) => !pod.trouble);
@@ -141,7 +141,7 @@ function podsSummary(pods, answering, { ratio }) {
   const parts = [plural(pods.length, "pod")];
   if (answering.length < pods.length) parts.push(`${pods.length - answering.length} can't be read`);
   if (ratio === Infinity) parts.push("one of them gets no requests");
-  else if (ratio !== undefined) parts.push(`the busiest has ${ratioText(ratio)} × the requests of the idlest`);
+  else if (ratio !== undefined) parts.push(`the busiest gets ${ratioText(ratio)} × the requests of the least busy`);
   return parts.join(" · ");
 }
 
@@ -158,7 +158,7 @@ export function showErrors(summary) {
   const all = kinds.reduce((sum, [, number]) => sum + number, 0);
   const total = kinds.length > 0 ? count(all) : "none";
   const span = seconds(summary.window_seconds);
-  show(byId("errors-summary"), summary.window_seconds > 0 ? `${total} in ${span}` : "no figures");
+  show(byId("errors-summary"), summary.window_seconds > 0 ? `${total} in ${span}` : "no data");
 }
 
 // --- bots ---

@@ -150,7 +150,12 @@ fn codes(view: &View<'_>) -> Plot {
         ("3xx", |p| p.green, Stroke::Thin, |code| code / 100 == 3),
         ("4xx", |p| p.orange, Stroke::Thin, |code| code / 100 == 4),
         ("5xx", |p| p.red, Stroke::Thick, |code| code / 100 == 5),
-        ("no answer", |p| p.purple, Stroke::Dashed, |code| code < 100),
+        (
+            "no response",
+            |p| p.purple,
+            Stroke::Dashed,
+            |code| code < 100,
+        ),
     ];
     let lines = classes.map(|(name, colour, stroke, is_in)| Line {
         name: name.to_owned(),
@@ -215,7 +220,7 @@ fn errors(view: &View<'_>) -> Plot {
         y: rates_of_any_size(&lines),
         message: lines
             .is_empty()
-            .then_some("no errors in these five minutes"),
+            .then_some("no errors in the last five minutes"),
         lines,
         long_names: true,
         ..bare()
@@ -236,7 +241,7 @@ fn currency(view: &View<'_>) -> Plot {
         y: Axis::around(lowest..highest, number_label),
         message: pieces
             .is_empty()
-            .then_some("no value in these five minutes"),
+            .then_some("no value in the last five minutes"),
         lines: vec![Line {
             name: String::new(),
             colour: |p| p.blue,

@@ -87,7 +87,7 @@ fn charts_have_labels() {
     check(
         Chart::Errors,
         &calm,
-        &["no errors in these five minutes"],
+        &["no errors in the last five minutes"],
     );
     check(Chart::Currency, &calm, &["101", "101.5", "102"]);
 }
@@ -229,7 +229,7 @@ fn codes_are_told_by_class() {
     check(
         Chart::Codes,
         &history,
-        &["2xx", "3xx", "4xx", "5xx", "no answer"],
+        &["2xx", "3xx", "4xx", "5xx", "no response"],
     );
 }
 
