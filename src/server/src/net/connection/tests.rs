@@ -21,16 +21,6 @@ use crate::net::{Link, Set};
 /// Far longer than anything here takes: only a hang runs into it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[test]
-fn an_end_without_goodbye_is_an_end() {
-    // What rustls gives for it.
-    let text = "peer closed connection without sending TLS close_notify: https://docs.rs/…";
-    let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
-    assert_eq!(ended(&error), Error::Closed);
-    let error = io::Error::other("reset");
-    assert_eq!(ended(&error), Error::Io("reset".to_owned()));
-}
-
 /// A link over `stream`, logged in.
 async fn link_over(stream: Stream, told: &Rc<Told>) -> Rc<Link<u64>> {
     let metrics = metrics();
