@@ -10,7 +10,6 @@
     clippy::print_stderr,
     reason = "a test or bench fails by panicking"
 )]
-#![cfg(unix)]
 
 #[cfg(feature = "rig")]
 mod aggregator;

@@ -16,7 +16,6 @@ const READS_BACK: Duration = Duration::from_secs(3);
 const WRITES_BACK: Duration = Duration::from_secs(12);
 
 /// Memory may grow by this much in an outage.
-#[cfg(target_os = "linux")]
 const GROWTH_KIB: u64 = 20 * 1024;
 
 /// An API process under load.
@@ -102,7 +101,6 @@ fn replica_killed_and_restarted() {
 #[test]
 fn replica_frozen_for_a_minute() {
     let (_master, mut replica, mut pods) = rig(&["batch", "direct", "tracked"]);
-    #[cfg(target_os = "linux")]
     let before: Vec<u64> = pods
         .iter_mut()
         .map(|pod| pod.api.process().resident_kib())
@@ -117,7 +115,6 @@ fn replica_frozen_for_a_minute() {
     }
     replica.thaw();
     check_back(&pods, "replica frozen", Instant::now());
-    #[cfg(target_os = "linux")]
     for (pod, before) in pods.iter_mut().zip(before) {
         let after = pod.api.process().resident_kib();
         eprintln!(

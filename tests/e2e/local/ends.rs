@@ -16,7 +16,6 @@ fn loaded() -> Rig {
 }
 
 /// The processes whose command line, environment or working folder names one of these.
-#[cfg(target_os = "linux")]
 fn named(words: &[String]) -> Vec<(Pid, String)> {
     let entries = fs::read_dir("/proc").expect("this is Linux");
     let found = entries.flatten().filter_map(|entry| {
@@ -34,7 +33,6 @@ fn named(words: &[String]) -> Vec<(Pid, String)> {
     found.collect()
 }
 
-#[cfg(target_os = "linux")]
 #[track_caller]
 fn assert_none_left(words: &[String]) {
     eventually(PATIENCE, "no process of the rig is left", || {
@@ -68,7 +66,6 @@ fn child_that_dies_ends_the_rig_by_name() {
     {
         let mut rig = start();
         let children = rig.children();
-        #[cfg(target_os = "linux")]
         let folder = [rig.folder.path().display().to_string()];
         kill(rig.child(name), Signal::SIGKILL).expect("it runs");
         let status = rig.api.wait_exit(PATIENCE);
@@ -87,14 +84,12 @@ fn child_that_dies_ends_the_rig_by_name() {
         });
         rig.assert_all_gone(&children, Duration::ZERO);
         // vegeta's processes among them: they may be a moment behind.
-        #[cfg(target_os = "linux")]
         assert_none_left(&folder);
     }
 }
 
 /// vegeta's processes are children of a child: they must not outlive it either.
 #[test]
-#[cfg(target_os = "linux")]
 fn killed_parent_leaves_nothing_behind() {
     let mut rig = loaded();
     let children = rig.children();

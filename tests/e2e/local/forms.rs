@@ -115,7 +115,6 @@ fn missing_server_is_told_with_the_cure() {
     api.wait_log("--redis-server /nowhere/redis", PATIENCE);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn another_rig_that_starts_is_waited_for_and_holds_no_error_up() {
     use std::os::linux::net::SocketAddrExt;

@@ -47,7 +47,6 @@ impl Process {
     }
 
     /// Memory in use (`VmRSS`), in KiB.
-    #[cfg(target_os = "linux")]
     #[track_caller]
     pub fn resident_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.pid());

@@ -65,7 +65,6 @@ fn requests_are_as_asked_for() {
     assert_eq!(body, "{\"value\":\n12.5} \"é\"");
     bot.check_running();
     assert!(!bot.log().join("\n").contains("hunter2"), "{:?}", bot.log());
-    #[cfg(target_os = "linux")]
     for child in children(&mut bot) {
         let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
@@ -73,7 +72,6 @@ fn requests_are_as_asked_for() {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn children(bot: &mut crate::support::Api) -> Vec<String> {
     let pid = bot.process().pid();
     let path = format!("/proc/{pid}/task/{pid}/children");
@@ -114,7 +112,6 @@ fn a_body_file_that_is_not_there_is_an_error() {
 }
 
 /// As in a container whose root is read-only.
-#[cfg(target_os = "linux")]
 #[test]
 fn it_needs_no_folder_for_temporary_files() {
     let (target, requests) = first_request();

@@ -341,7 +341,6 @@ fn without_redis_there_is_no_word_of_it() {
     );
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn the_process_is_measured() {
     let scrape = scrape(&Registry::new(1, false));
