@@ -1,5 +1,6 @@
 //! `redis-api aggregator`: who it finds, whom it leaves out, and what it says.
 
+mod background;
 mod bots;
 mod dns;
 mod events;

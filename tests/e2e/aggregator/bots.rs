@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +14,8 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use redis_api_rig::window::{Generator, Sample, Tally, Window};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
 
+use super::background::Background;
 use crate::support::free_port;
 
 /// What a bot does when it is asked.
@@ -36,8 +35,7 @@ type Acts = Arc<Mutex<BTreeMap<IpAddr, Act>>>;
 pub struct Bots {
     port: u16,
     acts: Acts,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 impl Bots {
@@ -45,30 +43,17 @@ impl Bots {
     pub fn start() -> Bots {
         let port = free_port();
         let acts = Acts::default();
-        let (end, ended) = oneshot::channel();
         let told = Arc::clone(&acts);
-        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime can be made");
-            runtime.block_on(async {
-                let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
-                let listener = listener.expect("the port is free");
-                ready.send(()).expect("the test waits");
-                tokio::select! {
-                    () = serve(listener, told) => {}
-                    _ = ended => {}
-                }
-            });
+        let background = Background::start(move |ready| async move {
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+            let listener = listener.expect("the port is free");
+            ready.send(()).expect("the test waits");
+            serve(listener, told).await;
         });
-        is_ready.recv().expect("the bots listen");
         Bots {
             port,
             acts,
-            end: Some(end),
-            thread: Some(thread),
+            _background: background,
         }
     }
 
@@ -85,18 +70,6 @@ impl Bots {
     pub fn tell(&self, number: u16, act: Act) {
         let mut acts = self.acts.lock().expect("nobody panics with it");
         acts.insert(ip(number), act);
-    }
-}
-
-impl Drop for Bots {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-            && !thread::panicking()
-        {
-            panic!("the bots have panicked");
-        }
     }
 }
 

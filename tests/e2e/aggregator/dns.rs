@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::oneshot;
 
+use super::background::Background;
 use crate::support::free_port;
 
 /// What fits into a datagram (RFC 1035 §4.2.1): what is longer must be asked for over TCP.
@@ -45,8 +44,7 @@ struct Zone {
 pub struct Dns {
     port: u16,
     zone: Arc<Zone>,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 /// The name that it knows.
@@ -60,32 +58,21 @@ impl Dns {
             over_tcp: AtomicUsize::new(0),
             questions: Mutex::default(),
         });
-        let (end, ended) = oneshot::channel();
         let of = Arc::clone(&zone);
-        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime can be made");
-            runtime.block_on(async {
-                let at = (Ipv4Addr::LOCALHOST, port);
-                let udp = UdpSocket::bind(at).await.expect("the port is free");
-                let tcp = TcpListener::bind(at).await.expect("the port is free");
-                ready.send(()).expect("the test waits");
-                tokio::select! {
-                    () = serve_udp(udp, &of) => {}
-                    () = serve_tcp(tcp, Arc::clone(&of)) => {}
-                    _ = ended => {}
-                }
-            });
+        let background = Background::start(move |ready| async move {
+            let at = (Ipv4Addr::LOCALHOST, port);
+            let udp = UdpSocket::bind(at).await.expect("the port is free");
+            let tcp = TcpListener::bind(at).await.expect("the port is free");
+            ready.send(()).expect("the test waits");
+            tokio::select! {
+                () = serve_udp(udp, &of) => {}
+                () = serve_tcp(tcp, Arc::clone(&of)) => {}
+            }
         });
-        is_ready.recv().expect("the name server listens");
         Dns {
             port,
             zone,
-            end: Some(end),
-            thread: Some(thread),
+            _background: background,
         }
     }
 
@@ -108,18 +95,6 @@ impl Dns {
     pub fn asked(&self) -> usize {
         let questions = self.zone.questions.lock().expect("nobody panics with it");
         questions.get(NAME).copied().unwrap_or(0)
-    }
-}
-
-impl Drop for Dns {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-            && !thread::panicking()
-        {
-            panic!("the name server has panicked");
-        }
     }
 }
 
