@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Api, Connection, PATIENCE, Redis, Response, eventually, free_port, request, try_request,
+    Api, Connection, PATIENCE, Redis, Response, eventually, free_port, on_one_master, request,
+    try_request,
 };
 
 const VALUE: &str = r#"{"current":12.5}"#;
@@ -19,9 +20,7 @@ const VALUE: &str = r#"{"current":12.5}"#;
 fn start(flags: &[&str]) -> (Redis, Api) {
     let redis = Redis::start_plain();
     redis.cli(&["HSET", "currency", "current-value", "12.5"]);
-    let builder = Api::serve().read_from(&redis).write_to(&redis);
-    let mut api = builder.args(flags.iter().copied()).start();
-    api.wait_ready(PATIENCE);
+    let api = on_one_master(&redis, |builder| builder.args(flags.iter().copied()));
     (redis, api)
 }
 

@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{Api, Connection, PATIENCE, Redis, Response, pass};
+use crate::support::{Api, Connection, Redis, Response, on_one_master, pass};
 
 /// What stands where a body is: answered, it would say so.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -41,8 +41,7 @@ fn start() -> (Redis, Api) {
     let redis = Redis::start_plain();
     let values = ["a", "1", "next", "2", "hidden", "666"];
     redis.cli(&[&["HSET", "currency"], &values[..]].concat());
-    let mut api = Api::serve().read_from(&redis).write_to(&redis).start();
-    api.wait_ready(PATIENCE);
+    let api = on_one_master(&redis, |builder| builder);
     (redis, api)
 }
 

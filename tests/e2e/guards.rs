@@ -5,7 +5,6 @@ mod room;
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::api::Builder;
-use crate::support::{Api, Connection, PATIENCE, Redis, Response, eventually, pass, request};
+use crate::support::files::replace;
+use crate::support::{
+    Api, Connection, PATIENCE, Redis, Response, eventually, on_one_master, pass, request,
+};
 
 const VALUE: &[u8] = b"{\"value\":1}";
 
@@ -23,14 +24,6 @@ const SECRET: &str = "hunter2";
 
 /// For tests that no slow machine may turn into one of deadlines.
 const UNHURRIED: &str = "--request-timeout=10s";
-
-/// One plaintext master for both roles, and an API that is ready.
-fn on_one_master(redis: &Redis, configure: impl FnOnce(Builder) -> Builder) -> Api {
-    let builder = Api::serve().read_from(redis).write_to(redis);
-    let mut api = configure(builder).start();
-    api.wait_ready(PATIENCE);
-    api
-}
 
 /// The same with a token for writes, and the file of it.
 fn with_token(redis: &Redis, token: &str) -> (Api, std::path::PathBuf) {
@@ -44,12 +37,6 @@ fn with_token(redis: &Redis, token: &str) -> (Api, std::path::PathBuf) {
 }
 
 /// Puts another text in a file's place, as a whole.
-fn replace(file: &Path, text: &str) {
-    let new = file.with_extension("new");
-    fs::write(&new, text).expect("our folder is writable");
-    fs::rename(new, file).expect("our folder is writable");
-}
-
 #[track_caller]
 fn check(response: &Response, status: u16, body: &str) {
     assert_eq!((response.status, response.text().as_str()), (status, body));

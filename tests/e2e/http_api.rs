@@ -5,18 +5,11 @@ mod repeats;
 
 use serde::de::IgnoredAny;
 
-use crate::support::api::Builder;
-use crate::support::{Api, Certs, Connection, PATIENCE, Redis, Response, eventually, request};
+use crate::support::{
+    Api, Certs, Connection, PATIENCE, Redis, Response, eventually, on_one_master, request,
+};
 
 const MODES: [&str; 2] = ["batch", "direct"];
-
-/// One plaintext master for both roles, and an API that is ready.
-fn on_one_master(redis: &Redis, configure: impl FnOnce(Builder) -> Builder) -> Api {
-    let builder = Api::serve().read_from(redis).write_to(redis);
-    let mut api = configure(builder).start();
-    api.wait_ready(PATIENCE);
-    api
-}
 
 /// What holds for every response of the API.
 #[track_caller]

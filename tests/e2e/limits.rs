@@ -6,7 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::{Api, Connection, PATIENCE, Redis, eventually, pass};
+use crate::support::api::Builder;
+use crate::support::{Api, Connection, PATIENCE, Redis, eventually, on_one_master, pass};
 
 const VALUE: &str = r#"{"current":12.5}"#;
 
@@ -22,18 +23,14 @@ const SLACK: Duration = Duration::from_secs(3);
 const CALM: Duration = Duration::from_millis(700);
 
 fn start(flags: &[&str]) -> (Redis, Api) {
-    start_with(flags, None)
+    start_with(flags, |builder| builder)
 }
 
-fn start_with(flags: &[&str], descriptors: Option<u32>) -> (Redis, Api) {
+fn start_with(flags: &[&str], limit: impl FnOnce(Builder) -> Builder) -> (Redis, Api) {
     let redis = Redis::start_plain();
     redis.cli(&["HSET", "currency", "current-value", "12.5"]);
-    let mut builder = Api::serve().read_from(&redis).write_to(&redis);
-    if let Some(limit) = descriptors {
-        builder = builder.descriptors(limit);
-    }
-    let mut api = builder.args(flags.iter().copied()).start();
-    api.wait_ready(PATIENCE);
+    let flags = flags.iter().copied();
+    let api = on_one_master(&redis, |builder| limit(builder.args(flags)));
     (redis, api)
 }
 
@@ -465,7 +462,7 @@ fn past_max_requests_the_others_are_refused_at_once() {
 #[test]
 fn without_file_descriptors_it_waits_and_goes_on() {
     let flags = ["--max-connections", "1000", "--workers", "1"];
-    let (_redis, api) = start_with(&flags, Some(64));
+    let (_redis, api) = start_with(&flags, |builder| builder.descriptors(64));
     api.wait_log("64 file descriptors", PATIENCE);
     let bystander = Bystander::start(&api);
     let hoard: Vec<_> = (0..100).map(|_| open(&api)).collect();
@@ -486,7 +483,7 @@ fn without_file_descriptors_it_waits_and_goes_on() {
 
 #[test]
 fn by_default_connections_stay_below_the_file_descriptors() {
-    let (_redis, api) = start_with(&["--workers", "1"], Some(200));
+    let (_redis, api) = start_with(&["--workers", "1"], |builder| builder.descriptors(200));
     let line = api.wait_log("200 file descriptors", PATIENCE);
     assert!(line.contains("up to 60 client connections"), "{line}");
     let bystander = Bystander::start(&api);

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use crate::support::{Api, Connection, PATIENCE, Redis};
+use crate::support::{Api, Connection, Redis, on_one_master};
 
 /// Fields `F0`, `F1`, … whose values are their numbers: what an answer says is what it is for.
 const FIELDS: usize = 100;
@@ -16,8 +16,7 @@ fn start() -> (Redis, Api) {
         command.extend([format!("F{index}"), index.to_string()]);
     }
     redis.cli(&command.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut api = Api::serve().read_from(&redis).write_to(&redis).start();
-    api.wait_ready(PATIENCE);
+    let api = on_one_master(&redis, |builder| builder);
     (redis, api)
 }
 

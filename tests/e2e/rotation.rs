@@ -8,21 +8,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::support::api::Builder;
+use crate::support::files::{replace, text};
 use crate::support::{Api, Certs, Load, PATIENCE, Pair, Redis, eventually, load};
 use crate::tls::{both, check_refused, check_silent_about, check_works, tls_url};
 
 const ROLES: [&str; 2] = ["read", "write"];
-
-/// Replaces a file as a whole, as a careful operator does.
-fn replace(path: &Path, text: &str) {
-    let next = path.with_extension("next");
-    fs::write(&next, text).expect("our folder is writable");
-    fs::rename(&next, path).expect("our folder is writable");
-}
-
-fn text(path: &Path) -> String {
-    fs::read_to_string(path).expect("the file is there")
-}
 
 /// The middle of a PEM file, which is in no other one.
 fn core(path: &Path) -> String {

@@ -12,6 +12,7 @@ use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 use crate::support::api::Builder;
+use crate::support::files::{replace, text};
 use crate::support::{Act, Api, Certs, Fake, PATIENCE, Redis, eventually, free_port};
 
 /// Two lookups of a name that has two addresses, the first of which leads nowhere, and then some.
@@ -19,17 +20,6 @@ const MOVES: Duration = Duration::from_secs(60);
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")
-}
-
-/// Replaces a file as a whole.
-fn replace(path: &Path, text: &str) {
-    let next = path.with_extension("next");
-    fs::write(&next, text).expect("our folder is writable");
-    fs::rename(&next, path).expect("our folder is writable");
-}
-
-fn text(path: &Path) -> String {
-    fs::read_to_string(path).expect("the file is there")
 }
 
 fn beside(redis: &Redis) -> Builder {

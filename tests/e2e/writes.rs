@@ -6,19 +6,10 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::api::Builder;
-use crate::support::{Api, Connection, PATIENCE, Redis, Response, eventually, request};
+use crate::support::{Connection, PATIENCE, Redis, Response, eventually, on_one_master, request};
 
 /// How late a deadline may be noticed on a loaded machine.
 const SLACK: Duration = Duration::from_secs(3);
-
-/// One plaintext master for both roles, and an API that reads and writes.
-fn on_one_master(redis: &Redis, configure: impl FnOnce(Builder) -> Builder) -> Api {
-    let builder = Api::serve().read_from(redis).write_to(redis);
-    let mut api = configure(builder).start();
-    api.wait_ready(PATIENCE);
-    api
-}
 
 /// A failed write: its status, and what it says of the outcome.
 #[track_caller]

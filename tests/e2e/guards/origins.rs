@@ -1,7 +1,7 @@
 //! Which web pages may use the API.
 
-use super::{VALUE, on_one_master};
-use crate::support::{Api, Redis, Response, request};
+use super::VALUE;
+use crate::support::{Api, Redis, Response, on_one_master, request};
 
 const ALLOW_ORIGIN: &str = "Access-Control-Allow-Origin";
 

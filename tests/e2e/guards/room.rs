@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{UNHURRIED, VALUE, check, check_refused, on_one_master};
-use crate::support::{Act, Api, Fake, PATIENCE, Redis, eventually, request};
+use super::{UNHURRIED, VALUE, check, check_refused};
+use crate::support::{Act, Api, Fake, PATIENCE, Redis, eventually, on_one_master, request};
 
 /// An API that reads from `redis` and writes to `fake`, with a limit of two fields.
 fn on_fake(redis: &Redis, fake: &Fake, timeout: &str) -> Api {

@@ -9,8 +9,10 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use super::{MODES, check, on_one_master};
-use crate::support::{Api, Connection, PATIENCE, Redis, Response, eventually, request};
+use super::{MODES, check};
+use crate::support::{
+    Api, Connection, PATIENCE, Redis, Response, eventually, on_one_master, request,
+};
 
 #[test]
 fn reads_of_many_clients_share_commands_in_batch_mode_only() {

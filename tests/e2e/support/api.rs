@@ -50,6 +50,14 @@ pub struct Api {
     _folder: TempDir,
 }
 
+/// One plaintext master for both roles, and an API that is ready.
+pub fn on_one_master(redis: &Redis, configure: impl FnOnce(Builder) -> Builder) -> Api {
+    let builder = Api::serve().read_from(redis).write_to(redis);
+    let mut api = configure(builder).start();
+    api.wait_ready(PATIENCE);
+    api
+}
+
 impl Builder {
     pub fn arg(mut self, arg: impl Into<String>) -> Builder {
         self.args.push(arg.into());

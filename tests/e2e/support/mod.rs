@@ -11,6 +11,7 @@ pub mod api;
 pub mod browser;
 pub mod certs;
 pub mod fake;
+pub mod files;
 pub mod http;
 pub mod load;
 pub mod poll;
@@ -22,7 +23,7 @@ pub mod writer;
 
 #[allow(unused_imports)]
 pub use self::{
-    api::Api,
+    api::{Api, on_one_master},
     certs::{Certs, Pair},
     fake::{Act, Fake},
     http::{Connection, Response, request, try_request},

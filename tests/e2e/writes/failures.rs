@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use super::{SLACK, check, check_failed, on_one_master};
-use crate::support::{Act, Api, Fake, PATIENCE, Redis, Response, eventually, request};
+use super::{SLACK, check, check_failed};
+use crate::support::{
+    Act, Api, Fake, PATIENCE, Redis, Response, eventually, on_one_master, request,
+};
 
 const BODY: &[u8] = b"{\"value\":12.5}";
 
