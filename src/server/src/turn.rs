@@ -7,17 +7,25 @@
 //!
 //! The clock is the runtime's, the same that its timers go by. It is the system's monotonic clock
 //! at no further cost, and a test can pause it and move it on by hand (`tokio::time::pause`).
+//!
+//! It also knows when the worker has something to do at a certain time ([`Turn::next_deadline`]):
+//! the runtime doesn't tell when its next timer is due.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::{Instant, SystemTime};
 
+use slab::Slab;
+
 /// See the module. One per worker thread.
 #[derive(Default)]
 pub struct Turn {
     reading: Cell<Option<Instant>>,
+    /// The first reading since [`take_began`](Turn::take_began) was called.
+    began: Cell<Option<Instant>>,
     end: RefCell<Option<Waker>>,
+    deadlines: RefCell<Slab<Instant>>,
 }
 
 impl Turn {
@@ -46,10 +54,40 @@ impl Turn {
         SystemTime::now()
     }
 
+    /// When the first turn began that has asked for the time since this was last called.
+    pub fn take_began(&self) -> Option<Instant> {
+        self.began.take()
+    }
+
+    /// Has the runtime look at the sockets once more before it waits for them.
+    pub fn look_again(&self) {
+        if let Some(end) = &*self.end.borrow() {
+            end.wake_by_ref();
+        }
+    }
+
+    /// Says that the worker has something to do at this time, for as long as the deadline lives.
+    pub fn deadline(&self, at: Instant) -> Deadline<'_> {
+        let key = self.deadlines.borrow_mut().insert(at);
+        Deadline { turn: self, key }
+    }
+
+    /// Waits until this time, as a [`deadline`](Self::deadline).
+    pub async fn sleep_until(&self, at: Instant) {
+        let _deadline = self.deadline(at);
+        tokio::time::sleep_until(at.into()).await;
+    }
+
+    /// The earliest of the deadlines.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.borrow().iter().map(|(_, at)| *at).min()
+    }
+
     /// The task that ends each turn; never returns. Spawn it once on the worker's runtime.
     pub async fn forget(&self) {
         poll_fn(|cx| {
-            self.reading.set(None);
+            let reading = self.reading.take();
+            self.began.set(self.began.get().or(reading));
             let mut end = self.end.borrow_mut();
             if !end
                 .as_ref()
@@ -60,6 +98,27 @@ impl Turn {
             Poll::<()>::Pending
         })
         .await;
+    }
+}
+
+/// A time at which the worker has something to do. Known until it is dropped.
+pub struct Deadline<'a> {
+    turn: &'a Turn,
+    key: usize,
+}
+
+impl Deadline<'_> {
+    /// It is at another time.
+    pub fn set(&self, at: Instant) {
+        if let Some(known) = self.turn.deadlines.borrow_mut().get_mut(self.key) {
+            *known = at;
+        }
+    }
+}
+
+impl Drop for Deadline<'_> {
+    fn drop(&mut self) {
+        self.turn.deadlines.borrow_mut().try_remove(self.key);
     }
 }
 
@@ -108,5 +167,21 @@ mod tests {
             yield_now().await;
             assert_eq!(turn.now(), first + MS);
         });
+    }
+
+    #[test]
+    fn the_earliest_deadline_is_known_while_it_lives() {
+        let turn = Turn::default();
+        assert_eq!(turn.next_deadline(), None);
+        let start = Instant::now();
+        let at = |ms| start + ms * MS;
+        let (first, second) = (turn.deadline(at(3)), turn.deadline(at(5)));
+        assert_eq!(turn.next_deadline(), Some(at(3)));
+        first.set(at(9));
+        assert_eq!(turn.next_deadline(), Some(at(5)));
+        drop(second);
+        assert_eq!(turn.next_deadline(), Some(at(9)));
+        drop(first);
+        assert_eq!(turn.next_deadline(), None);
     }
 }

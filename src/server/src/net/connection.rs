@@ -18,7 +18,7 @@ use super::dial_error::{ended, failed_login};
 use super::endpoint::Endpoint;
 use super::link::OwnedLink;
 use crate::metrics;
-use crate::turn::Turn;
+use crate::turn::{Deadline, Turn};
 use redis_api_wire::conn::{Error, Event, Verdict};
 
 /// Reads in one poll of the task, so that a server that never stops talking can't starve the
@@ -33,6 +33,8 @@ pub(super) struct Connection<'a, W> {
     metrics: &'a metrics::RoleMetrics,
     stream: Stream,
     timer: Pin<Box<Sleep>>,
+    /// That of the timer.
+    deadline: Deadline<'a>,
     /// The transport has bytes that it may still hold back.
     unflushed: bool,
     /// Commands are held back until the runtime has looked at the sockets once more.
@@ -48,13 +50,15 @@ impl<'a, W: 'static> Connection<'a, W> {
         turn: &'a Turn,
         metrics: &'a metrics::RoleMetrics,
     ) -> Self {
+        let now = turn.clock();
         Connection {
             owned,
             endpoint,
             turn,
             metrics,
             stream,
-            timer: Box::pin(sleep_until(Instant::from_std(turn.clock()))),
+            timer: Box::pin(sleep_until(now.into())),
+            deadline: turn.deadline(now),
             unflushed: false,
             held: false,
         }
@@ -214,7 +218,7 @@ impl<'a, W: 'static> Connection<'a, W> {
         let deadline = link.with(|conn| conn.deadline()).ok_or(Error::Closed)?;
         let deadline = Instant::from_std(deadline);
         if deadline < self.timer.deadline() {
-            self.timer.as_mut().reset(deadline);
+            self.set_timer(deadline);
         }
         let mut acted = false;
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -225,10 +229,15 @@ impl<'a, W: 'static> Connection<'a, W> {
                 .unwrap_or(Err(Error::Closed))?;
             let next = link.with(|conn| conn.deadline()).ok_or(Error::Closed)?;
             let next = next.max(now + Duration::from_millis(1));
-            self.timer.as_mut().reset(Instant::from_std(next));
+            self.set_timer(Instant::from_std(next));
             acted = true;
         }
         Ok(acted)
+    }
+
+    fn set_timer(&mut self, at: Instant) {
+        self.timer.as_mut().reset(at);
+        self.deadline.set(at.into_std());
     }
 }
 

@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::sleep;
-
 use super::connection::Connection;
 use super::credentials::Credentials;
 use super::dial::{self, Stream};
@@ -82,7 +80,7 @@ impl Driver {
                 self.role,
             );
             owned.owner.down(&owned.link, &why);
-            sleep(wait).await;
+            self.turn.sleep_until(self.turn.clock() + wait).await;
         }
     }
 
@@ -113,7 +111,11 @@ impl Driver {
         let address = &self.options.endpoint.address;
         tracing::debug!(role = self.role, %address, "{} {address}: connecting", self.role);
         self.metrics.role().connects.add(1);
-        match self.dial(deadline).await {
+        let dialled = {
+            let _deadline = self.turn.deadline(deadline);
+            self.dial(deadline).await
+        };
+        match dialled {
             Ok((stream, mut login)) => {
                 login.skip_hello = skip_hello;
                 self.serve(stream, login, deadline, owned).await

@@ -91,6 +91,13 @@ impl<W> Link<W> {
         self.conn.borrow().as_ref().map_or(0, Conn::in_flight)
     }
 
+    /// Whether no command is unanswered and no login is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        let conn = self.conn.borrow();
+        conn.as_ref()
+            .is_none_or(|conn| conn.is_ready() && conn.in_flight() == 0)
+    }
+
     /// Changes when commands enqueued so far begin to be sent: until then a command with the same
     /// stamp is certainly *not yet sent*.
     pub fn stamp(&self) -> u64 {

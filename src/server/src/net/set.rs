@@ -122,6 +122,11 @@ impl<W: 'static> Set<W> {
         self.links.iter().any(|link| link.is_admitted())
     }
 
+    /// Whether no command is unanswered on any link, and no login is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.links.iter().all(|link| link.is_quiet())
+    }
+
     /// The admitted link with the fewest unanswered commands. Not for [`Owner::reply`] and
     /// [`Owner::push`]: the connection that they come from is in use and can't be counted.
     pub fn pick(&self) -> Option<&Rc<Link<W>>> {

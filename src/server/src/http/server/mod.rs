@@ -216,6 +216,16 @@ impl<S: Service> Server<S> {
         }
     }
 
+    /// Whether no request or answer is unfinished, and no connection is being ended.
+    pub fn is_quiet(&self) -> bool {
+        self.table.active() == 0
+    }
+
+    /// Requests that are being answered.
+    pub fn in_progress(&self) -> usize {
+        self.in_flight.get()
+    }
+
     /// From now on every answer says `Connection: close`.
     pub fn drain(&self) {
         self.table.drain();

@@ -64,10 +64,12 @@ pub struct Entry {
     rest: Cell<bool>,
     task: RefCell<Option<Waker>>,
     key: OnceCell<usize>,
+    /// Of the table: how many connections are not idle.
+    active: Rc<Cell<usize>>,
 }
 
 impl Entry {
-    fn new(now: Instant, last: bool, retires: Option<Instant>) -> Self {
+    fn new(now: Instant, last: bool, retires: Option<Instant>, active: Rc<Cell<usize>>) -> Self {
         Entry {
             state: Cell::new(State::Idle),
             since: Cell::new(now),
@@ -82,6 +84,7 @@ impl Entry {
             rest: Cell::new(false),
             task: RefCell::new(None),
             key: OnceCell::new(),
+            active,
         }
     }
 
@@ -100,13 +103,18 @@ impl Entry {
     pub fn enter(&self, state: State, now: Instant) {
         self.used.set(true);
         self.expired.set(false);
-        self.state.set(state);
+        self.advance(state);
         self.since.set(now);
     }
 
     /// Goes from one state to the next on the same clock.
     pub fn advance(&self, state: State) {
-        self.state.set(state);
+        match (self.state.replace(state), state) {
+            (State::Idle, State::Idle) => {}
+            (State::Idle, _) => self.active.set(self.active.get() + 1),
+            (_, State::Idle) => self.active.set(self.active.get() - 1),
+            _ => {}
+        }
     }
 
     /// A request's head is complete.
@@ -278,6 +286,8 @@ const GRAIN: Duration = Duration::from_millis(5);
 /// All open connections of a worker.
 pub struct Table {
     entries: RefCell<Slab<Rc<Entry>>>,
+    /// How many of them are not idle.
+    active: Rc<Cell<usize>>,
     timeouts: Timeouts,
     /// Spreads the ages of connections.
     random: RefCell<Rng>,
@@ -291,6 +301,7 @@ impl Table {
     pub fn new(timeouts: Timeouts, random: Rng) -> Self {
         Table {
             entries: RefCell::default(),
+            active: Rc::default(),
             timeouts,
             random: RefCell::new(random),
             ending: Cell::new(false),
@@ -301,7 +312,12 @@ impl Table {
     pub fn insert(&self, now: Instant) -> Rc<Entry> {
         let age = self.timeouts.age_of_one(self.random.borrow_mut().f64());
         let retires = age.map(|age| now + age);
-        let entry = Rc::new(Entry::new(now, self.ending.get(), retires));
+        let entry = Rc::new(Entry::new(
+            now,
+            self.ending.get(),
+            retires,
+            self.active.clone(),
+        ));
         let mut entries = self.entries.borrow_mut();
         let _ = entry.key.set(entries.insert(entry.clone()));
         if entries.len() == 1 {
@@ -311,6 +327,7 @@ impl Table {
     }
 
     pub fn remove(&self, entry: &Entry) {
+        entry.advance(State::Idle);
         let mut entries = self.entries.borrow_mut();
         if let Some(key) = entry.key.get() {
             entries.try_remove(*key);
@@ -326,6 +343,12 @@ impl Table {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many connections are in another state than [`State::Idle`]: something of a request or an
+    /// answer is unfinished, or the connection is being ended.
+    pub fn active(&self) -> usize {
+        self.active.get()
     }
 
     /// From now on every answer is the last one of its connection.
@@ -380,7 +403,7 @@ impl Table {
             }
             let now = turn.now();
             let next = self.sweep_once(now);
-            tokio::time::sleep_until(next.max(now + GRAIN).into()).await;
+            turn.sleep_until(next.max(now + GRAIN)).await;
         }
     }
 

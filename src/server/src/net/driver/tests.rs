@@ -33,7 +33,7 @@ fn failures(seed: u64) -> Vec<Duration> {
             driver
         });
         while told.downs.borrow().len() < 12 {
-            sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let downs = told.downs.borrow();
         downs.iter().map(|at| *at - start.into_std()).collect()

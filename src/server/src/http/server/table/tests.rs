@@ -141,6 +141,29 @@ fn an_idle_connection_is_told_to_rest_once_a_while_after_its_last_request() {
 }
 
 #[test]
+fn connections_that_are_not_idle_are_counted() {
+    let table = table(timeouts());
+    let start = Instant::now();
+    let (one, other) = (table.insert(start), table.insert(start));
+    assert_eq!(table.active(), 0);
+    one.enter(State::Head, start);
+    one.begin(start);
+    one.advance(State::Body);
+    other.begin(start);
+    assert_eq!(table.active(), 2);
+    one.advance(State::Write);
+    one.enter(State::Idle, start);
+    one.enter(State::Idle, start);
+    assert_eq!(table.active(), 1);
+    other.enter(State::Linger, start);
+    assert_eq!(table.active(), 1);
+    for _ in 0..2 {
+        table.remove(&other);
+        assert_eq!(table.active(), 0);
+    }
+}
+
+#[test]
 fn emptied_waits_for_the_last_connection() {
     let table = table(timeouts());
     let (first, last) = (table.insert(Instant::now()), table.insert(Instant::now()));
