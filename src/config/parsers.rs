@@ -34,6 +34,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, Expected> {
         .ok_or_else(expected)
 }
 
+/// The longest sleep of a worker: far below what a request may take.
+const LONGEST_SLEEP: Duration = Duration::from_millis(5);
+
+/// How long a worker may sleep: zero or more, in microseconds too, up to 5 ms.
+pub(super) fn wake_interval(text: &str) -> Result<Duration, Expected> {
+    let parsed = match text.strip_suffix("us") {
+        Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            number.parse().ok().map(Duration::from_micros)
+        }
+        Some(_) => None,
+        None => duration(text).ok(),
+    };
+    parsed
+        .filter(|interval| *interval <= LONGEST_SLEEP)
+        .ok_or_else(|| "a duration up to 5ms, as 0s, 250us, 500us, 1ms".to_string())
+}
+
 /// A duration that may not be zero, since nothing could be done within it.
 pub(super) fn positive_duration(text: &str) -> Result<Duration, Expected> {
     match duration(text)? {
@@ -157,6 +174,39 @@ mod tests {
             duration_or_unlimited("5m"),
             Ok(Some(Duration::from_secs(300)))
         );
+    }
+
+    #[test]
+    fn wake_intervals() {
+        fn check(text: &str, microseconds: Option<u64>) {
+            let interval = wake_interval(text).ok();
+            assert_eq!(
+                interval,
+                microseconds.map(Duration::from_micros),
+                "{text:?}"
+            );
+        }
+        check("0s", Some(0));
+        check("0us", Some(0));
+        check("250us", Some(250));
+        check("1ms", Some(1_000));
+        check("5ms", Some(5_000));
+        check("5000us", Some(5_000));
+        for wrong in [
+            "",
+            "us",
+            "-1us",
+            "+1us",
+            "0.5ms",
+            "5001us",
+            "6ms",
+            "1s",
+            "500",
+            "500µs",
+            "18446744073709551616us",
+        ] {
+            check(wrong, None);
+        }
     }
 
     #[test]

@@ -118,6 +118,7 @@ fn process(
 ) -> Option<worker::Options> {
     let workers = workers(values);
     let pin = values.boolean("pin").unwrap_or(false);
+    let wake_interval = values.parsed("wake-interval", parsers::wake_interval);
     let clients = clients(values);
     let drain_delay = values.parsed("drain-delay", parsers::duration);
     let drain_timeout = values.parsed("drain-timeout", parsers::duration);
@@ -127,6 +128,7 @@ fn process(
         admin_listen: None,
         workers,
         pin,
+        wake_interval: wake_interval?,
         request_timeout: request_timeout?,
         clients: clients?,
         drain_unready,

@@ -44,4 +44,5 @@ mod tracked;
 mod updater;
 #[cfg(feature = "rig")]
 mod vegetaserver;
+mod wake;
 mod writes;

@@ -140,6 +140,16 @@ const ENV: &[&str] = &[
     "rig::local",
 ];
 
+/// What stops a thread, and who may: a worker only there, in one function that says why.
+const SLEEP: (&str, &[&str]) = (
+    "thread::sleep",
+    &[
+        "server::worker::wake",
+        "rig::bot::vegeta",
+        "rig::local::guard",
+    ],
+);
+
 /// In characters; rustfmt leaves comments and strings as they are.
 const MAX_WIDTH: usize = 100;
 
@@ -257,6 +267,10 @@ fn check(file: &str, source: &str) -> Vec<Violation> {
             }
         }
     }
+    for at in sleeps(&code, &module) {
+        let text = format!("stops a thread (may, once: {:?})", SLEEP.1);
+        report(line_of(&code, at), "sleep", text);
+    }
     for (at, path) in paths(&code, "std") {
         // `std::env::consts` is about the target, not the environment.
         let reads = within(&path, "env") && !within(&path, "env::consts");
@@ -274,6 +288,13 @@ fn check(file: &str, source: &str) -> Vec<Violation> {
         }
     }
     found.into_iter().collect()
+}
+
+/// Where code in `module` stops a thread, and may not.
+fn sleeps(code: &str, module: &[String]) -> Vec<usize> {
+    let (sleep, allowed) = SLEEP;
+    let may = usize::from(within_any(module, allowed));
+    words(code, sleep).into_iter().skip(may).collect()
 }
 
 /// The paths of its own crate that each module names.

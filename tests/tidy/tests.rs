@@ -122,6 +122,12 @@ fn effects() {
         &["2 clock"],
     );
     check("src/server/src/turn.rs", "let now = Instant::now();", &[]);
+    let sleep = "std::thread::sleep(time);";
+    let wake = "src/server/src/worker/wake.rs";
+    check("src/server/src/net/set.rs", sleep, &["2 sleep"]);
+    check("src/server/src/worker/thread.rs", sleep, &["2 sleep"]);
+    check(wake, sleep, &[]);
+    check(wake, &format!("{sleep}\n{sleep}"), &["3 sleep"]);
     check(
         "src/server/src/net/driver.rs",
         "let now = Instant::now();\nlet lasted = then.elapsed();",

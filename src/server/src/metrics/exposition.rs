@@ -80,6 +80,11 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
             "Requests refused because of too much work.",
             sum(|worker| &worker.shed),
         ),
+        counter(
+            "redis_api_wake_sleeps_total",
+            "Times that a worker slept before a look at its sockets (--wake-interval).",
+            sum(|worker| &worker.wake_sleeps),
+        ),
     ]
 }
 

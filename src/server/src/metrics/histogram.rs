@@ -86,6 +86,12 @@ impl<const N: usize> Histogram<N> {
         self.sum.add(value);
     }
 
+    /// How many values were counted, wrapping.
+    pub(super) fn count(&self) -> u64 {
+        let counts = self.buckets.iter().map(Cell::get);
+        counts.fold(self.above.get(), u64::wrapping_add)
+    }
+
     /// The state as it stands, not cumulative: the bounds, a count for each and one more for the
     /// values above, and the sum. A value counted meanwhile may be in the sum and not in a count.
     pub(super) fn snapshot(&self) -> Snapshot<N> {

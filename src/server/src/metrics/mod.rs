@@ -215,6 +215,8 @@ pub struct Worker {
     pub tracked_entries: Cell,
     /// Client connections that are open (a gauge).
     pub http_connections: Cell,
+    /// How often the worker slept before a look at its sockets.
+    pub wake_sleeps: Cell,
     /// Written only when it changes and read only by probes: a lock costs nothing there.
     read_trouble: Mutex<Option<String>>,
 }
@@ -237,6 +239,7 @@ impl Default for Worker {
             tracked_invalidations: Cell::default(),
             tracked_entries: Cell::default(),
             http_connections: Cell::default(),
+            wake_sleeps: Cell::default(),
             read_trouble: Mutex::new(None),
         }
     }
@@ -259,6 +262,11 @@ impl Worker {
         let nanos = duration.as_secs().wrapping_mul(1_000_000_000);
         self.durations_ns
             .observe(nanos.wrapping_add(u64::from(duration.subsec_nanos())));
+    }
+
+    /// Requests answered so far, wrapping.
+    pub fn answered(&self) -> u64 {
+        self.durations_ns.count()
     }
 
     /// Counts a write that did not end in `200`.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::thread::Context;
 use super::{Error, Options, run};
@@ -15,6 +14,7 @@ use crate::metrics::{RoleMetrics, Side};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, Driver, Owner, Set};
 use crate::store::{Fallback, ReadOptions, ReadServer, Reads, WriteOptions, Writes};
+use crate::turn::Turn;
 
 /// How often a read server is asked whether it is still usable.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -111,13 +111,13 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
         metrics.clone(),
     ));
     write.drive(&writes.owner(), context);
-    spawn_local(every(PROBE_EVERY, {
+    spawn_local(every(PROBE_EVERY, turn.clone(), {
         let reads = reads.clone();
         move || reads.probe()
     }));
     if context.index == 0 {
         let writes = writes.clone();
-        spawn_local(every(CPU_EVERY, move || writes.ask_cpu()));
+        spawn_local(every(CPU_EVERY, turn.clone(), move || writes.ask_cpu()));
         if let Some(token) = service.guard.token() {
             spawn_local(token.clone().follow(context.resolver.pool().clone()));
         }
@@ -142,8 +142,11 @@ struct Links<W> {
 impl<W: 'static> Links<W> {
     fn new(options: &SetOptions, side: Side, role: &'static str, context: &Context) -> Self {
         let metrics = RoleMetrics::new(Arc::clone(&context.metrics), side);
+        let set: Set<W> = Set::new(options.connections, &metrics);
+        let watched = set.clone();
+        context.pulse.watch(move || watched.is_quiet());
         Links {
-            set: Set::new(options.connections, &metrics),
+            set,
             options: Rc::new(options.clone()),
             role,
             metrics,
@@ -171,11 +174,9 @@ impl<W: 'static> Links<W> {
     }
 }
 
-async fn every(period: Duration, act: impl Fn()) {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn every(period: Duration, turn: Rc<Turn>, act: impl Fn()) {
     loop {
-        ticks.tick().await;
         act();
+        turn.sleep_until(turn.clock() + period).await;
     }
 }

@@ -12,6 +12,7 @@ mod cores;
 mod limits;
 mod signal;
 mod thread;
+mod wake;
 
 use std::fmt;
 use std::future::Future;
@@ -87,6 +88,9 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// Bind each worker to one core.
     pub pin: bool,
+    /// How long a worker may sleep before a look at its sockets where that saves wake-ups; zero:
+    /// not at all.
+    pub wake_interval: Duration,
     /// From the end of a request's head to its answer.
     pub request_timeout: Duration,
     /// What clients may take of us.
@@ -248,6 +252,7 @@ async fn supervise<S: Service>(
             random: random.fork(),
         },
         limits: client_limits(options),
+        wake_interval: options.wake_interval,
         core,
         incoming,
         phases: phases.clone(),

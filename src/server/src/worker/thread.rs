@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
+use super::wake::{self, Pulse};
 use super::{Phase, cores};
 use crate::http::server::{Limits, Server, Service};
 use crate::metrics;
@@ -24,6 +26,8 @@ pub(super) struct Context {
     pub workers: usize,
     /// Its clock.
     pub turn: Rc<Turn>,
+    /// To be told of what may be unfinished.
+    pub pulse: Rc<Pulse>,
     /// What it counts.
     pub metrics: Arc<metrics::Worker>,
     /// Looks names up, for the whole process.
@@ -45,6 +49,8 @@ pub(super) struct Seed {
 pub(super) struct Plan {
     pub seed: Seed,
     pub limits: Limits,
+    /// How long it may sleep before a look at its sockets; zero: not at all.
+    pub wake_interval: Duration,
     /// The core to bind the thread to.
     pub core: Option<usize>,
     pub incoming: Incoming,
@@ -84,11 +90,7 @@ pub(super) fn spawn<S: Service>(
         {
             tracing::warn!("can't pin worker {} to core {core}: {why}", plan.seed.index);
         }
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(1)
-            .build_local(LocalOptions::default());
-        match runtime {
+        match runtime(!plan.wake_interval.is_zero()) {
             Ok(runtime) => runtime.block_on(work(plan, &*make)),
             Err(error) => tracing::error!("no runtime for a worker: {error}"),
         }
@@ -99,12 +101,22 @@ pub(super) fn spawn<S: Service>(
         .map(drop)
 }
 
+fn runtime(sleeps: bool) -> io::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(1);
+    if sleeps {
+        builder.on_thread_park(wake::on_idle);
+    }
+    builder.build_local(LocalOptions::default())
+}
+
 async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
     let Plan {
         seed,
         mut incoming,
         mut phases,
         limits,
+        wake_interval,
         ..
     } = plan;
     let turn = Rc::new(Turn::default());
@@ -120,21 +132,28 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         mut random,
     } = seed;
     let of_server = random.fork();
+    let pulse = Rc::new(Pulse::new(wake_interval, turn.clone(), metrics.clone()));
     let service = make(&Context {
         index,
         workers,
         turn: turn.clone(),
+        pulse: pulse.clone(),
         metrics,
         resolver,
         random: RefCell::new(random),
     });
     let server = Server::new(service, limits, turn, of_server);
     spawn_local(server.clone().sweep());
+    let (quiet, counted) = (server.clone(), server.clone());
+    pulse.watch(move || quiet.is_quiet());
+    pulse.count(move || counted.in_progress());
+    pulse.start();
     loop {
         tokio::select! {
             accepted = incoming.next() => match accepted {
                 None => break,
                 Some(Ok((stream, ticket))) => {
+                    pulse.connected();
                     let served = server.clone().serve(stream);
                     spawn_local(async move {
                         served.await;
@@ -144,11 +163,16 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
                 Some(Err(error)) => tracing::warn!("can't serve a connection: {error}"),
             },
             changed = phases.changed() => match changed {
-                Ok(()) if *phases.borrow() == Phase::Drain => server.drain(),
+                Ok(()) if *phases.borrow() == Phase::Drain => {
+                    // From now on it is not CPU time that counts.
+                    Pulse::stop();
+                    server.drain();
+                }
                 Ok(()) => {}
                 Err(_) => break,
             },
         }
     }
+    Pulse::stop();
     server.close().await;
 }
