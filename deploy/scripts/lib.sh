@@ -168,7 +168,8 @@ users_acl() {
   admin=$(printf %s "$1" | sha256)
   shift
   for password in "$@"; do hashes+=" #$(printf %s "$password" | sha256)"; done
-  local api='~currency resetchannels -@all +hello +auth +ping +client|setname +client|tracking +info'
+  local api='~currency resetchannels -@all +hello +auth +ping +client|setname +client|tracking'
+  api+=' +client|list +info'
   api+=' +hget +hmget +hset +hexists +hlen +wait'
   printf '%s\n' \
     'user default off' \

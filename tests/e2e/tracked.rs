@@ -278,6 +278,38 @@ fn a_resync_is_seen() {
     }
 }
 
+/// Its link goes down and comes back between two looks, by which `INFO` has nothing to tell: it is
+/// seen all the same, and what was written meanwhile too.
+#[test]
+fn a_link_to_the_master_that_flaps_is_seen() {
+    let master = filled(Redis::builder());
+    let (replica, api) = behind(&master, Redis::builder());
+    for value in 10..13 {
+        eventually(PATIENCE, "a look since", || {
+            let before = replica.calls("client|list");
+            eventually(PATIENCE, "two looks", || {
+                replica.calls("client|list") >= before + 2
+            });
+            replica.info("replication", "master_link_status").as_deref() == Some("up")
+        });
+        wait_kept(&api, "/EUR");
+        assert_eq!(replica.cli(&["CLIENT", "KILL", "TYPE", "master"]), "1");
+        eventually(PATIENCE, "it is back", || {
+            replica.info("replication", "master_link_status").as_deref() == Some("up")
+        });
+        let misses = count(&api, MISSES);
+        eventually(PATIENCE, "it is asked for again", || {
+            assert_eq!(api.get("/EUR").status, 200);
+            count(&api, MISSES) > misses
+        });
+        wait_kept(&api, "/EUR");
+        let value = value.to_string();
+        replica.cli(&["CLIENT", "KILL", "TYPE", "master"]);
+        master.cli(&["HSET", "currency", "EUR", &value]);
+        wait_body(&api, "/EUR", &format!("{{\"current\":{value}}}"), PATIENCE);
+    }
+}
+
 #[test]
 fn a_replica_out_of_sync_for_too_long_is_not_answered_for() {
     let master = Redis::builder().config("repl-ping-replica-period 1");

@@ -89,6 +89,8 @@ pub enum ReadWaiter {
     Probe(Question),
     /// `CLIENT TRACKING`: on, or off.
     Tracking(bool),
+    /// `CLIENT LIST TYPE master`: by which connection a replica follows its master.
+    Upstream,
 }
 
 impl ReadWaiter {
@@ -100,7 +102,7 @@ impl ReadWaiter {
             | ReadWaiter::Many(answer, ..) => {
                 answer.resolve(Err(ReadError::Lost));
             }
-            ReadWaiter::Probe(_) | ReadWaiter::Tracking(_) => {}
+            ReadWaiter::Probe(_) | ReadWaiter::Tracking(_) | ReadWaiter::Upstream => {}
         }
     }
 }

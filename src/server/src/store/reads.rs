@@ -390,6 +390,12 @@ impl Reads {
                 }
                 Verdict::Continue
             }
+            ReadWaiter::Upstream => {
+                if let Some(tracking) = tracking {
+                    tracking.on_upstream(link, reply);
+                }
+                Verdict::Continue
+            }
             _ if !believed => {
                 waiter.lose();
                 Verdict::Continue

@@ -8,6 +8,12 @@
 //! the next (each second), when the server stops being usable, when its link to the master goes
 //! down or comes back, and by age.
 //!
+//! A link that goes down and comes back between two looks shows in nothing that `INFO` says (Redis
+//! 7.0). It shows in `CLIENT LIST TYPE master`, where the replica's own end of the link has another
+//! port then. Who may not ask that does not see it, and loses nothing that is known of: what was
+//! missed comes with the link, and a push for each change; after a full synchronisation, one for
+//! all keys.
+//!
 //! Invariants:
 //! - A reply is kept only if nothing was dropped since its command was written, and only from a
 //!   connection that is tracked.
@@ -50,6 +56,10 @@ struct LinkTracking {
     on: Cell<bool>,
     /// It was looked at, and has not answered.
     unanswered: Cell<bool>,
+    /// By which connection its server follows the master, in the server's words.
+    upstream: RefCell<Option<Box<[u8]>>>,
+    /// The server does not say.
+    silent: Cell<bool>,
 }
 
 /// See the module. Of one worker.
@@ -103,6 +113,30 @@ impl Tracking {
             self.warn("the server does not speak RESP3");
         } else if self.pause.get() == 0 {
             ask(link, true, now);
+            self.ask_upstream(link, now);
+        }
+    }
+
+    /// Asks by which connection the server follows its master, unless it has refused to say. An
+    /// empty list is an answer too: a master's.
+    fn ask_upstream(&self, link: &Link<ReadWaiter>, now: Instant) {
+        if self.of(link).is_some_and(|state| !state.silent.get()) {
+            let _ = link.enqueue_reserved(ReadWaiter::Upstream, now, |out| {
+                resp::command(out, &[b"CLIENT", b"LIST", b"TYPE", b"master"]);
+            });
+        }
+    }
+
+    /// The answer to that.
+    pub fn on_upstream(&self, link: &Link<ReadWaiter>, reply: Reply<'_>) {
+        let Some(state) = self.of(link) else { return };
+        let Some(list) = reply.as_text() else {
+            state.silent.set(true);
+            return;
+        };
+        let known = state.upstream.replace(Some(upstream(list).into()));
+        if known.is_some() && known != *state.upstream.borrow() {
+            self.drop_all();
         }
     }
 
@@ -138,6 +172,8 @@ impl Tracking {
         if let Some(state) = self.of(link) {
             state.on.set(false);
             state.unanswered.set(false);
+            state.upstream.take();
+            state.silent.set(false);
         }
         self.drop_all();
     }
@@ -193,6 +229,9 @@ impl Tracking {
                 Some(true) => ask(link, true, now),
                 _ => {}
             }
+            if state.on.get() {
+                self.ask_upstream(link, now);
+            }
         }
         let entries = self.cache.borrow().entries();
         self.metrics.tracked_entries.set(entries as u64);
@@ -244,6 +283,16 @@ impl Tracking {
             cache.store(field, kept, generation, now);
         }
     }
+}
+
+/// What of an entry of `CLIENT LIST` names the connection: its own end's address, or, before Redis
+/// 6.2, the client's number, which changes at least with a full synchronisation.
+fn upstream(list: &[u8]) -> &[u8] {
+    let mut words = list.split(|byte| byte.is_ascii_whitespace());
+    let named = words.clone().find(|word| word.starts_with(b"laddr="));
+    named
+        .or_else(|| words.find(|word| word.starts_with(b"id=")))
+        .unwrap_or(b"")
 }
 
 /// Turns tracking on or off for the connection of a link. One that can't be asked now is asked with

@@ -38,7 +38,7 @@ const MAX_OUTPUT: usize = 1 << 20;
 
 /// Places beyond the window for [`Conn::enqueue_reserved`]: two rounds of the questions that are
 /// asked each second, because a round may still be under way when the next one comes.
-const RESERVED: usize = 8;
+const RESERVED: usize = 12;
 
 /// The timing and limits of a connection.
 #[derive(Clone, Copy, Debug)]

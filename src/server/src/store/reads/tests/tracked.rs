@@ -4,6 +4,9 @@ use super::*;
 use crate::store::tracking::PAUSE;
 
 const ON: &str = "CLIENT TRACKING ON";
+const UPSTREAM: &str = "CLIENT LIST TYPE master";
+/// Of a master.
+const NO_UPSTREAM: &[u8] = b"$0\r\n\r\n";
 const CHANGED: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$8\r\ncurrency\r\n";
 const ALL_CHANGED: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
 const OTHER_CHANGED: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\nother\r\n";
@@ -17,8 +20,9 @@ fn tracked() -> Rig {
 
 fn track(hand: &Hand<ReadWaiter>) {
     hand.connect();
-    assert_eq!(hand.flush(), format!("{ON} {QUESTIONS}"));
+    assert_eq!(hand.flush(), format!("{ON} {UPSTREAM} {QUESTIONS}"));
     assert_eq!(hand.receive(b"+OK\r\n"), Ok(()));
+    assert_eq!(hand.receive(NO_UPSTREAM), Ok(()));
     assert_eq!(hand.receive(WELL), Ok(()));
     assert!(hand.link.is_admitted());
 }
@@ -101,11 +105,13 @@ fn nothing_is_kept_of_a_server_that_is_not_usable() {
     rig.answered(1);
     rig.reads.probe();
     rig.hand().flush();
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
     assert_eq!(rig.hand().receive(LOADING), Ok(()));
     let mut read = rig.reads.current(Instant::now());
     assert_eq!(poll(&mut read), Some(Err(ReadError::Unavailable)));
     rig.reads.probe();
     rig.hand().flush();
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
     assert_eq!(rig.hand().receive(WELL), Ok(()));
     rig.answered(2);
 }
@@ -123,13 +129,15 @@ fn nothing_is_kept_when_a_look_is_not_answered_before_the_next() {
     rig.hand().flush();
     // What was asked for meanwhile is answered late, and kept no longer than the next look.
     assert_eq!(
-        rig.hand().receive(&[WELL, WELL, b"$1\r\n2\r\n"].concat()),
+        rig.hand()
+            .receive(&[NO_UPSTREAM, WELL, NO_UPSTREAM, WELL, b"$1\r\n2\r\n"].concat()),
         Ok(())
     );
     assert_eq!(poll(&mut read), body(2));
     rig.kept(2);
     rig.reads.probe();
     rig.hand().flush();
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
     assert_eq!(rig.hand().receive(WELL), Ok(()));
     rig.kept(2);
 }
@@ -139,6 +147,7 @@ fn nothing_is_kept_when_the_link_to_the_master_goes_down_or_comes_back() {
     let look = |rig: &Rig, answers: &[u8]| {
         rig.reads.probe();
         rig.hand().flush();
+        assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
         assert_eq!(rig.hand().receive(answers), Ok(()));
     };
     let up = "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\n";
@@ -161,15 +170,65 @@ fn nothing_is_kept_when_the_link_to_the_master_goes_down_or_comes_back() {
     rig.kept(3);
 }
 
+/// Between two looks: all that `INFO` says is as before.
+#[test]
+fn nothing_is_kept_when_the_replica_follows_its_master_by_another_connection() {
+    let rig = tracked();
+    let look = |list: &str| {
+        rig.reads.probe();
+        rig.hand().flush();
+        let list = format!("${}\r\n{list}\r\n", list.len());
+        assert_eq!(rig.hand().receive(list.as_bytes()), Ok(()));
+        assert_eq!(rig.hand().receive(WELL), Ok(()));
+    };
+    let by = |port: u32, age: u32| {
+        format!("id=5 addr=10.0.0.1:6379 laddr=10.0.0.2:{port} fd=9 age={age} flags=M\n")
+    };
+    look(&by(36010, 1));
+    rig.answered(1);
+    look(&by(36010, 2));
+    rig.kept(1);
+    look(&by(36028, 3));
+    rig.answered(2);
+    look("");
+    rig.answered(3);
+    // Before Redis 6.2.
+    look("id=5 addr=10.0.0.1:6379 fd=9 age=1 flags=M\n");
+    rig.answered(4);
+    look("id=5 addr=10.0.0.1:6379 fd=9 age=2 flags=M\n");
+    rig.kept(4);
+    look("id=8 addr=10.0.0.1:6379 fd=9 age=0 flags=M\n");
+    rig.answered(5);
+}
+
+#[test]
+fn who_may_not_ask_for_the_masters_connection_is_not_asked_again() {
+    let rig = Rig::new(ReadMode::Tracked, 1);
+    rig.hand().connect();
+    rig.hand().flush();
+    let refused = b"-NOPERM this user has no permissions to run the 'client|list' command\r\n";
+    let answers = [b"+OK\r\n", &refused[..], WELL].concat();
+    assert_eq!(rig.hand().receive(&answers), Ok(()));
+    rig.answered(1);
+    rig.reads.probe();
+    assert_eq!(rig.hand().flush(), QUESTIONS);
+    assert_eq!(rig.hand().receive(WELL), Ok(()));
+    rig.kept(1);
+    rig.hand().lose();
+    track(rig.hand());
+}
+
 #[test]
 fn what_the_age_of_the_data_is_goes_with_an_answer_from_memory() {
     let rig = tracked();
     rig.reads.probe();
     rig.hand().flush();
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
     assert_eq!(rig.hand().receive(cut_off(7).as_bytes()), Ok(()));
     rig.answered(1);
     rig.reads.probe();
     rig.hand().flush();
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
     assert_eq!(rig.hand().receive(cut_off(8).as_bytes()), Ok(()));
     let mut read = rig.reads.current(Instant::now());
     match Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop())) {
@@ -219,7 +278,10 @@ fn a_server_that_cannot_track_is_read_in_batches() {
     rig.hand().connect();
     rig.hand().flush();
     let refused = b"-ERR unknown subcommand 'TRACKING'. Try CLIENT HELP.\r\n";
-    assert_eq!(rig.hand().receive(&[refused, WELL].concat()), Ok(()));
+    assert_eq!(
+        rig.hand().receive(&[refused, NO_UPSTREAM, WELL].concat()),
+        Ok(())
+    );
     for number in [1, 2] {
         let (mut a, mut b) = (rig.read(), rig.read());
         assert_eq!(rig.hand().flush(), HGET);
@@ -246,7 +308,9 @@ fn where_pushes_outnumber_the_answers_they_spare_tracking_is_turned_off_for_a_wh
         assert_eq!(rig.hand().receive(CHANGED), Ok(()));
     }
     rig.reads.probe();
-    assert_eq!(rig.hand().flush(), QUESTIONS, "not worth a word");
+    let look_on = format!("{UPSTREAM} {QUESTIONS}");
+    assert_eq!(rig.hand().flush(), look_on, "not worth a word");
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
     assert_eq!(rig.hand().receive(WELL), Ok(()));
 
     for _ in 0..10 {
