@@ -495,6 +495,56 @@ fn a_hash_that_changes_often_costs_no_more_than_in_batch_mode() {
     assert!(often <= 1.05 * 2000.0, "{often}");
 }
 
+/// Names that a client makes up are kept too, that they are not there; but apart, in a 64th of the
+/// memory, so that neither `/` nor another field gives way to them.
+#[test]
+fn a_flood_of_made_up_names_takes_bounded_memory_and_evicts_nothing() {
+    const NAMES: u32 = 50_000;
+    const AT_ONCE: u32 = 100;
+    /// A 64th of the default of 64 MiB, by what an entry counts at least.
+    const MOST: f64 = 1024.0 * 1024.0 / 256.0;
+    let redis = filled(Redis::builder());
+    let api = Api::serve().read_from(&redis).write_to(&redis);
+    let api = api.args(["--read-mode", "tracked", "--workers", "1"]);
+    let api = api.args(["--tracked-max-age", "0s", "--request-timeout", "10s"]);
+    let mut api = api.start();
+    api.wait_ready(PATIENCE);
+    wait_kept(&api, "/");
+    wait_kept(&api, "/EUR");
+    let mut connection = Connection::open(api.addr()).expect("it listens");
+    let mut ask = |first: u32| {
+        let names = first..first + AT_ONCE;
+        let head = |name| format!("GET /made-up-{name} HTTP/1.1\r\nHost: test\r\n\r\n");
+        let heads: String = names.clone().map(head).collect();
+        connection.send_raw(heads.as_bytes()).expect("it is open");
+        for name in names {
+            let response = connection.read_response("GET").expect("it is answered");
+            assert_eq!(response.status, 404, "{name}");
+        }
+    };
+    // What a warm process has anyway.
+    (0..10).for_each(|round| ask(round * AT_ONCE));
+    let before = api.process().resident_kib();
+    for first in (0..NAMES).step_by(AT_ONCE as usize) {
+        ask(first);
+    }
+    let grown = api.process().resident_kib().saturating_sub(before);
+    eprintln!("{NAMES} names: {grown} KiB more");
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    eventually(PATIENCE, "they are counted", || {
+        let entries = count(&api, "redis_api_tracked_entries");
+        assert!(entries <= MOST + 2.0, "{entries}");
+        entries > MOST / 2.0
+    });
+    let (misses, hits) = (count(&api, MISSES), count(&api, HITS));
+    assert_eq!(api.get("/").text(), "{\"current\":1}");
+    assert_eq!(api.get("/EUR").text(), "{\"current\":2}");
+    assert_eq!(
+        (count(&api, MISSES), count(&api, HITS)),
+        (misses, hits + 2.0)
+    );
+}
+
 /// Under load, with many fields and all of them changing: [`Load`] looks at every answer.
 #[test]
 fn under_load_no_answer_is_older_than_what_was_asked_for() {
