@@ -247,14 +247,9 @@ fn check(file: &str, source: &str) -> Vec<Violation> {
         );
     }
     blank_tests(&mut code);
-    for (line, (text, code)) in (1..).zip(lines.iter().zip(code.lines())) {
-        let width = text.chars().count();
-        // What is blanked is a test, whose data may be as wide as it is.
-        let is_ours = !code.trim().is_empty() || text.trim().starts_with("//");
-        if width > MAX_WIDTH && is_ours {
-            let text = format!("{width} characters, more than {MAX_WIDTH}");
-            report(line, "width", text);
-        }
+    for (line, width) in wide_lines(&lines, &code) {
+        let text = format!("{width} characters, more than {MAX_WIDTH}");
+        report(line, "width", text);
     }
     for (rule, what, (reads, allowed)) in [
         ("clock", "`now`", CLOCK),
@@ -288,6 +283,20 @@ fn check(file: &str, source: &str) -> Vec<Violation> {
         }
     }
     found.into_iter().collect()
+}
+
+/// The lines that are too wide, with their width. What is blanked in `code` is a test, whose data
+/// may be as wide as it is.
+fn wide_lines(lines: &[&str], code: &str) -> Vec<(usize, usize)> {
+    let mut wide = Vec::new();
+    for (line, (text, code)) in (1..).zip(lines.iter().zip(code.lines())) {
+        let width = text.chars().count();
+        let is_ours = !code.trim().is_empty() || text.trim().starts_with("//");
+        if width > MAX_WIDTH && is_ours {
+            wide.push((line, width));
+        }
+    }
+    wide
 }
 
 /// Where code in `module` stops a thread, and may not.
