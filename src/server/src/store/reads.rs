@@ -1,16 +1,19 @@
 //! Reads: joining this turn's command or opening one, and sharing its one answer.
 
+mod owner;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use self::owner::LinkOwner;
 use super::fallback::Fallback;
 use super::found::{Found, ReadError, ReadResult, ReadWaiter, Wanted};
 use super::joinable::Joinable;
@@ -24,7 +27,7 @@ use super::waiter::{Answer, Wait};
 use crate::metrics;
 use crate::net::{Link, Owner, Set};
 use crate::turn::Turn;
-use redis_api_wire::conn::{Error, Fate, Greeting, Refusal, Verdict};
+use redis_api_wire::conn::{Error, Refusal, Verdict};
 use redis_api_wire::resp::{self, Reply};
 
 /// So many waiters of one command make a crowd: more are on their way (see [`Link::set_crowded`]).
@@ -423,94 +426,6 @@ impl Reads {
                 self.settle(source, link, ReadCommand::Hmget, &answer, value)
             }
         }
-    }
-}
-
-/// Takes in what arrives from one of the two servers. Weak, since the drivers that hold it belong
-/// to the set that the reads hold.
-struct LinkOwner {
-    reads: Weak<Reads>,
-    server: ReadServer,
-}
-
-/// One of the two servers, as its [`LinkOwner`] sees it.
-struct Side<'a> {
-    reads: &'a Reads,
-    source: &'a Source,
-    /// Of the fallback.
-    fallback: Option<&'a Fallback>,
-    /// Of the replica.
-    tracking: Option<&'a Tracking>,
-}
-
-impl LinkOwner {
-    fn with<T>(&self, act: impl FnOnce(Side<'_>) -> T) -> Option<T> {
-        let reads = self.reads.upgrade()?;
-        let fallback = match self.server {
-            ReadServer::Replica => None,
-            ReadServer::Fallback => reads.fallback.as_ref(),
-        };
-        Some(act(Side {
-            reads: &reads,
-            source: fallback.map_or(&reads.replica, Fallback::source),
-            fallback,
-            tracking: reads.tracking.as_ref().filter(|_| fallback.is_none()),
-        }))
-    }
-}
-
-impl Owner<ReadWaiter> for LinkOwner {
-    fn ready(&self, link: &Rc<Link<ReadWaiter>>, greeting: Greeting) {
-        self.with(|side| {
-            let now = side.reads.turn.now();
-            side.source.connected(link, greeting);
-            if let Some(tracking) = side.tracking {
-                tracking.connected(link, greeting.protocol, now);
-            }
-            side.source.probe_link(link, now);
-        });
-    }
-
-    fn reply(&self, link: &Link<ReadWaiter>, waiter: ReadWaiter, reply: Reply<'_>) -> Verdict {
-        let verdict = self.with(|side| {
-            if let Some(fallback) = side.fallback {
-                fallback.ended(&waiter);
-            }
-            let verdict = side
-                .reads
-                .on_reply(side.source, side.tracking, link, waiter, reply);
-            if let Some(tracking) = side.tracking.filter(|_| !link.is_admitted()) {
-                tracking.drop_all();
-            }
-            verdict
-        });
-        verdict.unwrap_or(Verdict::Continue)
-    }
-
-    fn push(&self, _link: &Link<ReadWaiter>, push: Reply<'_>) {
-        self.with(|side| {
-            if let Some(tracking) = side.tracking {
-                tracking.on_push(push);
-            }
-        });
-    }
-
-    fn lost(&self, waiter: ReadWaiter, _fate: Fate, _error: &Error) {
-        self.with(|side| {
-            if let Some(fallback) = side.fallback {
-                fallback.ended(&waiter);
-            }
-        });
-        waiter.lose();
-    }
-
-    fn down(&self, link: &Link<ReadWaiter>, why: &str) {
-        self.with(|side| {
-            if let Some(tracking) = side.tracking {
-                tracking.ended(link);
-            }
-            side.source.down(why);
-        });
     }
 }
 
