@@ -124,8 +124,8 @@ build() {
   REDIS_CLI=$(first_of redis-cli valkey-cli)
   BUILT="${REDIS_API:+the API was given}${PEER:+ the reference was given}"
   if [ -z "${REDIS_API:-}" ]; then
-    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --package redis-api \
-      --target-dir "$target"
+    # The build that README.md names: with --package, dependencies would have other features.
+    cargo build --release --locked --manifest-path "$ROOT/Cargo.toml" --target-dir "$target"
     REDIS_API=$target/release/redis-api
   fi
   if [ -z "${PEER:-}" ]; then
@@ -255,12 +255,18 @@ conditions() {
 
 cpu_model() { sed -n 's/^model name\s*: //p' /proc/cpuinfo | sed -n 1p; }
 
-# publish FILE...: puts the results of a complete run into $folder, or into one named by date and CPU: nothing of this
-# machine's name. What a run that failed has left is thrown away instead.
-publish() {
-  local cpu file
+# Sets folder, unless it is given: named by date and CPU, nothing of this machine's name.
+default_folder() {
+  local cpu
   cpu=$(cpu_model | tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9\n' '-' | sed 's/-*$//')
   folder=${folder:-$ROOT/tuning/results/$(date -u +%F)-${cpu:-unknown}}
+}
+
+# publish FILE...: puts the results of a complete run into the folder. What a run that failed has left is thrown away
+# instead.
+publish() {
+  local file
+  default_folder
   mkdir -p "$folder"
   for file; do cp "$WORK/$file" "$folder/$file"; done
   say "table and raw data: $folder"
