@@ -23,7 +23,7 @@ fi
 
 if command -v shellcheck >/dev/null 2>&1; then
   shellcheck -x -P SCRIPTDIR \
-    scripts/*.sh tuning/*.sh tests/cluster/*/*.sh deploy/scripts/*.sh .ci/run
+    scripts/*.sh tuning/*.sh tuning/compare tests/cluster/*/*.sh deploy/scripts/*.sh .ci/run
 else
   skip "shell scripts, because shellcheck is missing (apt-get install shellcheck)"
 fi
