@@ -8,7 +8,7 @@ import gate
 import kube
 import load
 from kube import NAMESPACE, Failed, kubectl, until
-from stage import OVERLAYS
+from stage import OVERLAYS, count_of, metrics_of
 
 
 def namespace_is_there(stage):
@@ -96,6 +96,7 @@ def endpoint_is_ready(stage):
     applied(stage, "endpoint")
     stage.post(1.5)
     stage.everywhere(1.5)
+    from_memory(stage)
     kubectl("delete", "networkpolicy", "external-redis")
 
 
@@ -113,6 +114,7 @@ def cascade_is_ready(stage):
         master = re.search(r"^master_host:(\S+)", text, flags=re.M).group(1)
         if master not in relays + [service]:
             raise Failed(f"{kube.name_of(pod)} replicates from {master}, which is no relay")
+    from_memory(stage)
 
 
 def sidekick_is_ready(stage):
@@ -126,6 +128,18 @@ def sidekick_is_ready(stage):
         text = stage.redis(kube.name_of(pod), "info", "replication")
         if "master_link_status:up" not in text:
             raise Failed(f"{kube.name_of(pod)}: {text}")
+    from_memory(stage)
+
+
+def from_memory(stage):
+    """Reads are tracked: the second one of a value asks nobody."""
+
+    def one(pod):
+        address = pod["status"]["podIP"]
+        until(f"{kube.name_of(pod)} answers from memory", 30, lambda: load.value_at(address)
+              and count_of(metrics_of(pod), "redis_api_tracked_hits_total") > 0)
+
+    kube.in_parallel(one, stage.api_pods())
 
 
 def applied(stage, overlay):
