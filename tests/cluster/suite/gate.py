@@ -6,7 +6,7 @@ import os
 import shutil
 
 import kube
-from kube import NAMESPACE, Failed, run
+from kube import Failed, run
 
 # Clients of other owners, whom policies name and no manifest here has.
 STRANGERS = ["redis-api-client"]

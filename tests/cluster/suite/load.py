@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import kube
-from kube import NAMESPACE, OUTSIDE, Failed, execute, kubectl, run, until
+from kube import NAMESPACE, OUTSIDE, Failed, execute, kubectl, until
 
 # vegeta keeps one connection to each name, and all names are the Service's address. (With one name
 # one or two connections would do all the work, since Go takes the one that was last used.)

@@ -1,15 +1,14 @@
 """6 to 8, what is slow: rotation, autoscaling, what both sessions of the talk cost."""
 
 import base64
-import csv
 import json
 import os
 import pathlib
-import statistics
 import time
 
 import kube
 import load
+import talk
 from deployed import with_component
 from kube import Failed, kubectl, until
 from load import Load
@@ -125,6 +124,12 @@ def autoscaler_follows_the_load(stage):
 RATES = (1000, 3000)
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 HOLD = int(os.environ.get("HOLD", "90"))
+# By the name of a row: overlay and read mode.
+FORMS = {
+    "naive": ("naive", "batch"),
+    "sidekick, batch": ("sidekick", "batch"),
+    "sidekick, tracked": ("sidekick", "tracked"),
+}
 
 
 def top(app):
@@ -137,20 +142,20 @@ def top(app):
     return found
 
 
-def measured(stage, overlay, rate):
+def measured(stage, form, rate):
     """One row: the rate held; CPU by cgroup from beginning to end, `kubectl top` at the end."""
     image = stage.shell_image
     api, master = stage.api_pods()[0], kube.pod("redis-master-0")
     parts = {"api": (api, "redis-api"), "master": (master, "redis")}
-    if overlay != "naive":
+    if FORMS[form][0] != "naive":
         parts["replica"] = (api, "redis-sidekick")
 
     def now():
         cpu = {name: load.cpu_seconds(*part, image) for name, part in parts.items()}
         return count_of(metrics_of(api), "redis_api_http_requests_total"), cpu
 
-    with Load(f"table-{overlay}-{rate}", rate) as attack:
-        # The figure is an average of up to a minute: of the load alone.
+    with Load(f"table-{form.replace(', ', '-')}-{rate}", rate) as attack:
+        # The figure of `top` is of the load alone if the load is older than the figure's window.
         time.sleep(10)
         begun, (first, before) = time.monotonic(), now()
         time.sleep(HOLD)
@@ -158,7 +163,7 @@ def measured(stage, overlay, rate):
         shown, shown_master = top("redis-api"), top("redis-master")
     report, requests = attack.report(), last - first
     row = {
-        "overlay": overlay, "rate": rate, "achieved": round(requests / took),
+        "form": form, "rate": rate, "achieved": round(requests / took),
         "success": report["success"],
         "p50_us": round(report["latencies"]["50th"] / 1000),
         "p99_us": round(report["latencies"]["99th"] / 1000),
@@ -172,55 +177,35 @@ def measured(stage, overlay, rate):
     return row
 
 
+def reads_by(stage, form):
+    """One pod of that form, rolled out."""
+    overlay, mode = FORMS[form]
+    stage.apply(f"small/{overlay}")
+    kubectl("set", "env", "deployment/redis-api", "-c", "redis-api", f"REDIS_API_READ_MODE={mode}")
+    stage.settle(1)
+
+
 def table_of_the_talk(stage):
     """The table of the talk: naive beside sidekick, `kubectl top` beside CPU per request."""
     rows = []
     kubectl("scale", "deployment", "updater", "--replicas=1")
     try:
         for number in range(ROUNDS):
-            for overlay in ("naive", "sidekick"):
-                stage.apply(f"small/{overlay}")
-                stage.settle(1)
+            for form in FORMS:
+                reads_by(stage, form)
                 for rate in RATES:
-                    rows.append({"round": number + 1, **measured(stage, overlay, rate)})
+                    rows.append({"round": number + 1, **measured(stage, form, rate)})
                     print(f"      {rows[-1]}", flush=True)
     finally:
         kubectl("scale", "deployment", "updater", "--replicas=0")
+        # (What `set env` has put there, `apply` does not take away.)
+        kubectl("set", "env", "deployment/redis-api", "-c", "redis-api", "REDIS_API_READ_MODE-")
         stage.apply("small/sidekick")
         stage.settle()
     folder = pathlib.Path(os.environ.get("RESULTS", stage.artifacts))
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "talk.csv", "w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / "talk.md").write_text(table(rows))
+    talk.write(folder, rows)
     return f"{folder / 'talk.md'}"
-
-
-def table(rows):
-    """Medians over the rounds, as Markdown."""
-    lines = [
-        "| requests/s | overlay | `top`: API, replica, master, m | by cgroup, m | "
-        "CPU of a request: API, replica, master, µs | p50, p99, µs |",
-        "| ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for rate in RATES:
-        for overlay in ("naive", "sidekick"):
-            mine = [row for row in rows if (row["rate"], row["overlay"]) == (rate, overlay)]
-
-            def middle(*names, mine=mine):
-                return ", ".join(f"{statistics.median(row[name] for row in mine):g}"
-                                 for name in names)
-
-            who = ("api", "replica", "master")
-            cells = (
-                f"{rate}", overlay, middle(*(f"top_{one}_m" for one in who)),
-                middle(*(f"{one}_cgroup_m" for one in who)),
-                middle(*(f"{one}_us_per_request" for one in who)), middle("p50_us", "p99_us"),
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 CHECKS = [rotate_password, rotate_certificates, rotate_ca, autoscaler_follows_the_load,
