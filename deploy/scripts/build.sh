@@ -15,15 +15,7 @@ revision=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH
 
-if [ -z "${BUILDER:-}" ]; then
-  for BUILDER in docker podman buildah none; do
-    if command -v "$BUILDER" >/dev/null 2>&1; then break; fi
-  done
-  if [ "$BUILDER" = none ]; then
-    $dry_run || die "none of docker, podman and buildah is installed"
-    BUILDER=docker
-  fi
-fi
+choose_builder
 case $BUILDER in
   *docker) how=(buildx build --output "type=docker,rewrite-timestamp=true") ;;
   *) how=(build --timestamp "$SOURCE_DATE_EPOCH" --layers) ;;

@@ -100,6 +100,16 @@ has() {
   done
 }
 
+# Sets BUILDER, unless it is set, to the first of these that is installed.
+choose_builder() {
+  if [ -n "${BUILDER:-}" ]; then return; fi
+  for BUILDER in docker podman buildah; do
+    if command -v "$BUILDER" >/dev/null 2>&1; then return; fi
+  done
+  $dry_run || die "none of docker, podman and buildah is installed"
+  BUILDER=docker
+}
+
 # run COMMAND...: runs it, or shows it.
 run() {
   if $dry_run; then

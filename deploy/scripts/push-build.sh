@@ -10,10 +10,7 @@ need REGISTRY
 
 root=$(cd "$deploy/.." && pwd)
 TAG=${TAG:-$(sed -n 's/^version *= *"\(.*\)"/\1/p' "$root/Cargo.toml" | head -n1)}
-if [ -z "${BUILDER:-}" ]; then
-  if command -v docker >/dev/null 2>&1; then BUILDER=docker; else BUILDER=podman; fi
-fi
-has "$BUILDER"
+choose_builder
 
 for image in redis-api redis-api-loadbot; do
   run "$BUILDER" tag "$image:$TAG" "$REGISTRY/$image:$TAG"

@@ -63,6 +63,48 @@ def gate_refuses_what_is_broken(stage):
     return f"{len(gate.breakages())} ways"
 
 
+# What the scripts for Google Cloud would run, among other things.
+CLOUD = {
+    ("project-auth.sh",): [
+        "gcloud auth login",
+        "gcloud config set project a-project",
+        "gcloud config set compute/zone a-zone",
+        "gcloud auth configure-docker a.registry --quiet",
+    ],
+    ("start-cluster.sh", "talk", "6"): [
+        "6 nodes x 16 cores = 96 cores, in a-zone of project a-project",
+        "gcloud container clusters create talk --project a-project --zone a-zone --num-nodes 6 "
+        "--machine-type e2-standard-16 --enable-dataplane-v2 --enable-ip-alias",
+        "gcloud container clusters get-credentials talk --project a-project --zone a-zone",
+        f"kubectl config set-context --current --namespace={NAMESPACE}",
+        "running, and costing money; to stop it: deploy/scripts/stop-cluster.sh talk",
+    ],
+    ("push-build.sh",): [
+        "docker tag redis-api:1 a.registry/x/redis-api:1",
+        "docker push a.registry/x/redis-api:1",
+        "docker tag redis-api-loadbot:1 a.registry/x/redis-api-loadbot:1",
+        "docker push a.registry/x/redis-api-loadbot:1",
+    ],
+    ("stop-cluster.sh", "talk"): [
+        "deletes: the cluster talk in a-zone of project a-project, its nodes, and all that is in it",
+        "gcloud container clusters delete talk --project a-project --zone a-zone --quiet",
+    ],
+}
+
+
+def cloud_scripts_show_what_they_would_run(stage):
+    """The cloud's scripts show what they would run, and run nothing."""
+    settings = ("env", "PROJECT=a-project", "ZONE=a-zone", "REGISTRY=a.registry/x",
+                "BUILDER=docker", "TAG=1")
+    for (name, *args), wanted in CLOUD.items():
+        script = str(stage.deploy / "scripts" / name)
+        code, said = kube.run(*settings, script, *args, "--dry-run", check=False)
+        missing = [line for line in wanted if line not in said.splitlines()]
+        if code != 0 or missing:
+            raise Failed(f"{name}: status {code}, without {missing}: {said}")
+    return f"{len(CLOUD)} scripts"
+
+
 def master_is_ready(stage):
     """The master becomes ready."""
     stage.apply("small/master")
@@ -234,6 +276,7 @@ CHECKS = [
     server_takes_every_overlay,
     gate_is_green,
     gate_refuses_what_is_broken,
+    cloud_scripts_show_what_they_would_run,
     master_is_ready,
     naive_is_ready,
     rig_is_ready,
