@@ -86,7 +86,8 @@ CLOUD = {
         "docker push a.registry/x/redis-api-loadbot:1",
     ],
     ("stop-cluster.sh", "talk"): [
-        "deletes: the cluster talk in a-zone of project a-project, its nodes, and all that is in it",
+        "deletes: the cluster talk in a-zone of project a-project, its nodes, and all that is in "
+        "it",
         "gcloud container clusters delete talk --project a-project --zone a-zone --quiet",
     ],
 }
@@ -162,8 +163,10 @@ def cascade_is_ready(stage):
 def sidekick_is_ready(stage):
     """sidekick becomes ready: a replica beside every API process, in sync with the master."""
     applied(stage, "sidekick")
-    kubectl("delete", "deployment,service,poddisruptionbudget,networkpolicy", "redis-relay")
-    kubectl("delete", "networkpolicy", "redis-api-to-relay")
+    # cascade's, if it was there before.
+    kubectl("delete", "deployment,service,poddisruptionbudget,networkpolicy", "redis-relay",
+            "--ignore-not-found")
+    kubectl("delete", "networkpolicy", "redis-api-to-relay", "--ignore-not-found")
     for pod in stage.api_pods():
         if "redis-sidekick" not in kube.statuses(pod):
             raise Failed(f"{kube.name_of(pod)} has no container redis-sidekick")

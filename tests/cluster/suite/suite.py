@@ -32,7 +32,7 @@ def chosen(words):
         return deployed.SETUP + PROVE
     found = [
         one for one in CORE + PROVE
-        if one in deployed.SETUP or any(word in title(one) for word in words)
+        if one in deployed.SETUP or any(word.lower() in title(one).lower() for word in words)
     ]
     if len(found) == len(deployed.SETUP) and words != ["setup"]:
         sys.exit(f"no check has any of {words} in its name:\n" +
