@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import browser
 import gate
@@ -61,6 +62,14 @@ def gate_refuses_what_is_broken(stage):
     if passed:
         raise Failed(f"it lets through: {'; '.join(passed)}")
     return f"{len(gate.breakages())} ways"
+
+
+def alerts_are_right(stage):
+    """The alerts fire when they should: test-alerts.sh."""
+    if not shutil.which("promtool"):
+        return "NOT RUN: there is no promtool"
+    stage.script("test-alerts.sh")
+    return ""
 
 
 # What the scripts for Google Cloud would run, among other things.
@@ -279,6 +288,7 @@ CHECKS = [
     server_takes_every_overlay,
     gate_is_green,
     gate_refuses_what_is_broken,
+    alerts_are_right,
     cloud_scripts_show_what_they_would_run,
     master_is_ready,
     naive_is_ready,

@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 
+import gate
 import kube
 import load
 import talk
@@ -124,6 +125,8 @@ def autoscaler_follows_the_load(stage):
 RATES = (1000, 3000)
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 HOLD = int(os.environ.get("HOLD", "90"))
+FORM = "talk-form"
+REQUESTS = "redis_api_http_requests_total"
 # By the name of a row: overlay and read mode.
 FORMS = {
     "naive": ("naive", "batch"),
@@ -132,43 +135,87 @@ FORMS = {
 }
 
 
-def top(app):
-    """Millicores by container, of the app's pods together."""
-    text = kubectl("top", "po", "-l", f"app={app}", "--containers", "--no-headers")
-    found = {}
-    for line in text.splitlines():
-        _, container, cpu, _ = line.split()
-        found[container] = found.get(container, 0) + int(cpu.rstrip("m"))
-    return found
+def label_of(form):
+    return form.replace(", ", "-")
+
+
+def deploy_forms(stage):
+    """One pod of each form, all at once: no roll-outs in a round, so that rows are near in time."""
+    kubectl("scale", "deployment", "redis-api", "--replicas=0")
+    for form, (overlay, mode) in FORMS.items():
+        found = [one for one in gate.manifests(str(stage.deploy / "small" / overlay))
+                 if one["kind"] == "Deployment" and kube.name_of(one) == "redis-api"][0]
+        label, spec = {FORM: label_of(form)}, found["spec"]
+        found["metadata"]["name"] = f"talk-{label_of(form)}"
+        spec["replicas"] = 1
+        spec["selector"]["matchLabels"] |= label
+        spec["template"]["metadata"]["labels"] |= label
+        env = spec["template"]["spec"]["containers"][0]["env"]
+        env[:] = [one for one in env if one["name"] != "REDIS_API_READ_MODE"]
+        env.append({"name": "REDIS_API_READ_MODE", "value": mode})
+        load.apply(found)
+    for form in FORMS:
+        until(f"{form} is ready", 120, lambda form=form: kube.is_ready(pod_of(form)))
+
+
+def pod_of(form):
+    return kube.core(f"pods?labelSelector={FORM}%3D{label_of(form)}")["items"][0]
+
+
+def choose(form):
+    """The Service leads to that pod, and to no other."""
+    select(label_of(form))
+    pod = pod_of(form)
+
+    def leads_there():
+        before = count_of(metrics_of(pod), REQUESTS)
+        for _ in range(5):
+            load.value_at("redis-api")
+        return count_of(metrics_of(pod), REQUESTS) >= before + 5
+
+    until(f"the Service leads to {form}", 30, leads_there)
+    return pod
+
+
+def select(label):
+    """A label, or None for none."""
+    kubectl("patch", "service", "redis-api", "--type=merge", "-p",
+            json.dumps({"spec": {"selector": {FORM: label}}}))
+
+
+def top(selector):
+    """Millicores by container."""
+    text = kubectl("top", "po", "-l", selector, "--containers", "--no-headers")
+    return {line.split()[1]: int(line.split()[2].rstrip("m")) for line in text.splitlines()}
 
 
 def measured(stage, form, rate):
     """One row: the rate held; CPU by cgroup from beginning to end, `kubectl top` at the end."""
     image = stage.shell_image
-    api, master = stage.api_pods()[0], kube.pod("redis-master-0")
+    api, master = choose(form), kube.pod("redis-master-0")
     parts = {"api": (api, "redis-api"), "master": (master, "redis")}
     if FORMS[form][0] != "naive":
         parts["replica"] = (api, "redis-sidekick")
 
     def now():
         cpu = {name: load.cpu_seconds(*part, image) for name, part in parts.items()}
-        return count_of(metrics_of(api), "redis_api_http_requests_total"), cpu
+        return count_of(metrics_of(api), REQUESTS), cpu
 
-    with Load(f"table-{form.replace(', ', '-')}-{rate}", rate) as attack:
+    with Load(f"table-{label_of(form)}-{rate}", rate) as attack:
         # The figure of `top` is of the load alone if the load is older than the figure's window.
         time.sleep(10)
         begun, (first, before) = time.monotonic(), now()
         time.sleep(HOLD)
         took, (last, after) = time.monotonic() - begun, now()
-        shown, shown_master = top("redis-api"), top("redis-master")
+        shown = top(f"{FORM}={label_of(form)}") | {"master": top("app=redis-master")["redis"]}
     report, requests = attack.report(), last - first
     row = {
         "form": form, "rate": rate, "achieved": round(requests / took),
         "success": report["success"],
         "p50_us": round(report["latencies"]["50th"] / 1000),
         "p99_us": round(report["latencies"]["99th"] / 1000),
-        "top_api_m": shown.get("redis-api", 0), "top_replica_m": shown.get("redis-sidekick", 0),
-        "top_master_m": shown_master.get("redis", 0),
+        "top_api_m": shown["redis-api"], "top_replica_m": shown.get("redis-sidekick", 0),
+        "top_master_m": shown["master"],
     }
     for name in ("api", "replica", "master"):
         spent = after[name] - before[name] if name in parts else 0.0
@@ -177,30 +224,27 @@ def measured(stage, form, rate):
     return row
 
 
-def reads_by(stage, form):
-    """One pod of that form, rolled out."""
-    overlay, mode = FORMS[form]
-    stage.apply(f"small/{overlay}")
-    kubectl("set", "env", "deployment/redis-api", "-c", "redis-api", f"REDIS_API_READ_MODE={mode}")
-    stage.settle(1)
+def one_round(stage, number):
+    rows = []
+    for form in FORMS:
+        for rate in RATES:
+            rows.append({"round": number, **measured(stage, form, rate)})
+            print(f"      {rows[-1]}", flush=True)
+    return rows
 
 
 def table_of_the_talk(stage):
     """The table of the talk: naive beside sidekick, `kubectl top` beside CPU per request."""
     rows = []
     kubectl("scale", "deployment", "updater", "--replicas=1")
+    deploy_forms(stage)
     try:
         for number in range(ROUNDS):
-            for form in FORMS:
-                reads_by(stage, form)
-                for rate in RATES:
-                    rows.append({"round": number + 1, **measured(stage, form, rate)})
-                    print(f"      {rows[-1]}", flush=True)
+            rows += one_round(stage, number + 1)
     finally:
         kubectl("scale", "deployment", "updater", "--replicas=0")
-        # (What `set env` has put there, `apply` does not take away.)
-        kubectl("set", "env", "deployment/redis-api", "-c", "redis-api", "REDIS_API_READ_MODE-")
-        stage.apply("small/sidekick")
+        select(None)
+        kubectl("delete", "deployment", *(f"talk-{label_of(form)}" for form in FORMS))
         stage.settle()
     folder = pathlib.Path(os.environ.get("RESULTS", stage.artifacts))
     folder.mkdir(parents=True, exist_ok=True)

@@ -31,12 +31,24 @@ install_missing() {
 make_kube_score() {
   local module=github.com/zegl/kube-score/cmd/kube-score@v1.20.0 go
   if command -v kube-score >/dev/null 2>&1; then return; fi
-  PATH=$PATH:$work/tools
-  if command -v kube-score >/dev/null 2>&1; then return; fi
   say "missing: kube-score; building it"
   go=$(need_go 1.22)
-  mkdir -p "$work/tools"
   GOBIN=$work/tools nice -n 19 "$go" install "$module" >&2 || die "it can't be built"
+}
+
+# promtool, for the alerts' own tests: out of Debian's package, which would install a service too.
+take_promtool() {
+  local folder
+  if command -v promtool >/dev/null 2>&1; then return; fi
+  command -v apt-get >/dev/null 2>&1 || return 0
+  say "missing: promtool; taking it from the package prometheus"
+  folder=$(mktemp -d "$work/tools/promtool.XXXXXX")
+  {
+    (cd "$folder" && { apt-get download -q prometheus ||
+      { apt-get update -q && apt-get download -q prometheus; }; }) &&
+      dpkg-deb -x "$folder"/*.deb "$folder/all" && mv "$folder/all/usr/bin/promtool" "$work/tools/"
+  } >&2 || die "it can't be had"
+  rm -r "$folder"
 }
 
 install_missing
@@ -59,6 +71,9 @@ case ${CLUSTER:-} in
   current) command -v kubectl >/dev/null 2>&1 || die "kubectl is not installed" ;;
   *) die "CLUSTER is '$CLUSTER'; it can be 'current', or empty" ;;
 esac
+mkdir -p "$work/tools"
+PATH=$PATH:$work/tools
 make_kube_score
+take_promtool
 export PATH PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/suite.py" "$@"
