@@ -14,7 +14,11 @@ pub(super) fn version(info: &Info) -> Verdict {
             "check that this is Redis or Valkey and not a proxy",
         );
     };
-    match info.value("redis_mode") {
+    // Valkey has a name of its own for it, unless it is told to pass for Redis.
+    let mode = info
+        .value("redis_mode")
+        .or_else(|| info.value("server_mode"));
+    match mode {
         Some("cluster") => Verdict::fail(
             format!("{server} in cluster mode, which is not supported"),
             "use a server with `cluster-enabled no`",

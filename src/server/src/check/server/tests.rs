@@ -29,6 +29,11 @@ fn modes_and_versions() {
         "cluster mode",
     );
     check(
+        &["valkey_version:8.0.1", "server_mode:cluster"],
+        Fail,
+        "Valkey 8.0.1 in cluster mode",
+    );
+    check(
         &["redis_version:7.0.15", "redis_mode:sentinel"],
         Fail,
         "Sentinel",
