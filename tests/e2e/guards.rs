@@ -282,7 +282,7 @@ fn a_token_file_that_turns_bad_keeps_the_last_good_token() {
     };
     let warnings = || {
         let log = api.log();
-        let about = |line: &&String| line.contains("the last good token stays in use");
+        let about = |line: &&String| line.contains("keeping the last good token");
         log.iter().filter(about).count()
     };
     assert_eq!(post(SECRET), 200);
@@ -352,7 +352,7 @@ fn the_token_is_in_no_output() {
     replace(&file, "hunter2-b");
     api.wait_log("new token loaded", PATIENCE);
     replace(&file, "hunter2 hunter2");
-    api.wait_log("the last good token stays in use", PATIENCE);
+    api.wait_log("keeping the last good token", PATIENCE);
     redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     assert!(api.stop().success());
     let output = format!("{seen:?} {}", api.log().join("\n"));

@@ -175,7 +175,7 @@ fn each_rate_has_a_row_and_nothing_is_left() {
         assert!(row.number("api_cpu_us_per_request") > 0.0);
     }
     let chart = ramp.chart();
-    assert!(chart.contains("target rate (requests/s)"), "{chart}");
+    assert!(chart.contains("Latency by target rate"), "{chart}");
     ramp.wait_line("ramp.csv", PATIENCE);
     ramp.wait_line("ramp.svg", PATIENCE);
 }

@@ -95,7 +95,7 @@ impl<T> LastGood<T> {
             }
             Err(error) => {
                 if !mem::replace(&mut self.is_stale, true) {
-                    tracing::warn!("{name}: {error}; the last good {what} stays in use");
+                    tracing::warn!("{name}: {error}; keeping the last good {what}");
                 }
             }
         }
