@@ -67,7 +67,7 @@ fn login(bytes: &[u8]) -> Option<(usize, &'static [u8])> {
     let Reply::Array(mut words) = decoded.reply else {
         panic!("no command: {:?}", decoded.reply);
     };
-    let mut word = || words.next().and_then(|word| word.as_text());
+    let mut word = || words.next().and_then(redis_api_wire::resp::Reply::as_text);
     let reply: &[u8] = match (word(), word()) {
         (Some(b"HELLO"), _) => b"%1\r\n$5\r\nproto\r\n:3\r\n",
         (Some(b"INFO"), Some(b"persistence")) => b"$11\r\nloading:0\r\n\r\n",

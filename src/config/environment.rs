@@ -84,7 +84,7 @@ impl Environment {
         if ours.is_empty() {
             return Vec::new();
         }
-        let flags = SUBCOMMANDS.iter().flat_map(|known| known.groups());
+        let flags = SUBCOMMANDS.iter().flat_map(super::flag::Subcommand::groups);
         let flags = flags.flat_map(|group| group.flags);
         let known: Vec<String> = flags.map(|flag| variable(flag.name)).collect();
         ours.into_iter()

@@ -162,7 +162,7 @@ mod tests {
         let late = start + Duration::from_secs(50);
         assert_eq!(written(&mut repeats, late, downs(45..46)), 0);
         assert_eq!(repeats.next_due(), Some(start + WINDOW));
-        let early = start + WINDOW - Duration::from_millis(1);
+        let early = start + WINDOW.saturating_sub(Duration::from_millis(1));
         assert!(repeats.take_due(early).is_empty());
         let due = repeats.take_due(start + WINDOW);
         assert_eq!(due[0].fields[1], ("repeated", 41.into()));

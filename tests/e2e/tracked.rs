@@ -401,7 +401,7 @@ fn a_push_that_has_arrived_is_taken_in_before_a_request_is_answered() {
         let mut send = || {
             connection
                 .send("GET", "/", &[], b"")
-                .expect("it can be sent")
+                .expect("it can be sent");
         };
         send();
         redis.cli(&["HSET", "currency", "current-value", &value.to_string()]);

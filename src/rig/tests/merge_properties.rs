@@ -211,7 +211,7 @@ fn averaged_percentiles_are_plainly_wrong_and_merged_ones_right() {
     let near = |shown: f64, expected: f64| (shown / expected - 1.0).abs() < 0.001;
     assert!(near(own[0], 1e6) && near(own[1], 1e9), "{own:?}");
     assert!(
-        near((own[0] + own[1]) / 2.0, 500.5e6),
+        near(f64::midpoint(own[0], own[1]), 500.5e6),
         "the average is what it is"
     );
 

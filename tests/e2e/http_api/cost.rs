@@ -125,7 +125,10 @@ fn a_read_after_a_write_is_never_older() {
             write(&mut connection, "/", value);
             written.store(value, Ordering::SeqCst);
         }
-        let ends: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let ends: Vec<_> = writers
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
         done.store(true, Ordering::SeqCst);
         assert!(ends.iter().all(Result::is_ok), "a writer failed");
     });

@@ -117,7 +117,7 @@ impl Certs {
 }
 
 fn params(names: &[&str], common_name: &str) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    let names: Vec<String> = names.iter().map(std::string::ToString::to_string).collect();
     let mut params = CertificateParams::new(names).expect("these names are valid");
     params
         .distinguished_name

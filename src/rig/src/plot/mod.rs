@@ -306,9 +306,9 @@ impl Plot {
     }
 
     fn paint_message(&self, canvas: &Canvas, layout: &Layout, palette: &Palette) -> Outcome {
-        let middle = (layout.left + layout.plot_right()) / 2;
+        let middle = i32::midpoint(layout.left, layout.plot_right());
         if let Some(message) = self.message {
-            let height = (layout.top + layout.plot_bottom()) / 2;
+            let height = i32::midpoint(layout.top, layout.plot_bottom());
             let style = text(layout.text, palette.text, HPos::Center);
             canvas.draw_text(message, &style, (middle, height))?;
         }

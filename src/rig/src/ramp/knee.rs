@@ -251,7 +251,7 @@ mod tests {
         );
         check(
             &|step| {
-                (step.achieved_rate, step.success, step.workers_capped) = (1_960.0, 0.999, true)
+                (step.achieved_rate, step.success, step.workers_capped) = (1_960.0, 0.999, true);
             },
             "knee at 2,000/s: at 4,000/s the p99 was 90.0 ms, above 10.0 ms",
         );

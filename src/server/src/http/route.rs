@@ -139,7 +139,12 @@ mod tests {
 
     #[test]
     fn queries() {
-        let some = |names: &[&str]| Some(Ok(names.iter().map(|name| name.to_string()).collect()));
+        let some = |names: &[&str]| {
+            Some(Ok(names
+                .iter()
+                .map(std::string::ToString::to_string)
+                .collect()))
+        };
         assert_eq!(list("fields=EUR,USD"), some(&["EUR", "USD"]));
         assert_eq!(list("x=1&fields=USD,EUR,USD&y"), some(&["USD", "EUR"]));
         assert_eq!(list("fields=A&fields=B,A"), some(&["A", "B"]));

@@ -110,9 +110,11 @@ pub fn unreachable(error: &io::Error, source: &str) -> String {
 /// What reading failed with before login was done. With TLS 1.3 a server refuses our certificate
 /// only now.
 pub fn failed_login(endpoint: &Endpoint, error: io::Error) -> Error {
-    let of_tls = error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>());
+    let of_tls = error.get_ref().is_some_and(
+        <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<
+            rustls::Error,
+        >,
+    );
     if !of_tls {
         return ended(&error);
     }

@@ -288,7 +288,7 @@ impl Tracking {
 /// What of an entry of `CLIENT LIST` names the connection: its own end's address, or, before Redis
 /// 6.2, the client's number, which changes at least with a full synchronisation.
 fn upstream(list: &[u8]) -> &[u8] {
-    let mut words = list.split(|byte| byte.is_ascii_whitespace());
+    let mut words = list.split(u8::is_ascii_whitespace);
     let named = words.clone().find(|word| word.starts_with(b"laddr="));
     named
         .or_else(|| words.find(|word| word.starts_with(b"id=")))

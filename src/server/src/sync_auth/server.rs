@@ -74,9 +74,8 @@ impl Server {
         const RIGHT: &str = "+config|set (before Redis 7 +config)";
         let mut words = vec!["CONFIG", "SET"];
         words.extend(settings.iter().flat_map(|(name, value)| [name, value]));
-        let refusal = match self.command(&words, RIGHT).await? {
-            Ok(_) => return Ok(Ok(())),
-            Err(refusal) => refusal,
+        let Err(refusal) = self.command(&words, RIGHT).await? else {
+            return Ok(Ok(()));
         };
         if settings.len() == 1 || refusal.kind != ErrorKind::Other {
             return Ok(Err(refusal));
@@ -95,9 +94,8 @@ impl Server {
     pub async fn set_user(&mut self, user: &User) -> Result<Result<(), String>, Error> {
         let mut words = vec!["ACL", "SETUSER", &user.name, "reset"];
         words.extend(user.rules.iter().map(String::as_str));
-        let refusal = match self.command(&words, "+acl|setuser").await? {
-            Ok(_) => return Ok(Ok(())),
-            Err(refusal) => refusal,
+        let Err(refusal) = self.command(&words, "+acl|setuser").await? else {
+            return Ok(Ok(()));
         };
         Ok(Err(match refusal.kind {
             ErrorKind::Other => match acl::without_rules(&refusal.text, &user.rules) {

@@ -79,7 +79,7 @@ impl Server {
             b"SELECT" => self.write(Kind::Welcome, b"+OK\r\n"),
             // An error is a sign of life as well.
             b"PING" if self.written.is_multiple_of(2) => {
-                self.write(Kind::Pong, b"-LOADING not yet\r\n")
+                self.write(Kind::Pong, b"-LOADING not yet\r\n");
             }
             b"PING" => self.write(Kind::Pong, b"+PONG\r\n"),
             b"ECHO" => {

@@ -27,6 +27,9 @@ use super::io::{Io, Socket, Transport};
 use super::table::{Entry, State};
 use super::{Server, Service};
 
+/// Bytes of an answer for which a worker keeps room.
+const MAX_OUT: usize = 64 * 1024;
+
 type Http<S, T> = Pin<Box<http1::Connection<Io<T>, Adapter<S, T>>>>;
 
 /// Requests and answers, until either side ends it.
@@ -135,7 +138,9 @@ impl<S: Service, T: Transport> Connection<S, T> {
         out.extend_from_slice(&body);
         self.entry.advance(State::Write);
         let sent = self.socket.send(cx, &out);
-        server.give_back(&mut out);
+        if out.capacity() > MAX_OUT {
+            *out = Vec::new();
+        }
         drop(out);
         if sent.is_err() || is_last {
             return Poll::Ready(Step::End);

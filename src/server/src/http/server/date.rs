@@ -26,7 +26,7 @@ impl DateLine {
     fn make(&self, now: Instant, time: SystemTime) {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
         let nanos = since.unwrap_or_default().subsec_nanos();
-        let left = Duration::from_secs(1) - Duration::from_nanos(nanos.into());
+        let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(nanos.into()));
         self.until.set(Some(now + left));
         let mut text = self.text.borrow_mut();
         text.clear();

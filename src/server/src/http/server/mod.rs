@@ -137,9 +137,6 @@ pub struct Server<S: Service> {
     date: DateLine,
 }
 
-/// Bytes of an answer for which room is kept.
-const MAX_OUT: usize = 64 * 1024;
-
 impl<S: Service> Server<S> {
     /// `random` spreads the ages at which connections end.
     pub fn new(service: S, limits: Limits, turn: Rc<Turn>, random: Rng) -> Rc<Self> {
@@ -207,13 +204,6 @@ impl<S: Service> Server<S> {
         let turn = &self.turn;
         self.date.put(out, turn.now(), || turn.wall_clock());
         out.extend_from_slice(b"\r\n");
-    }
-
-    /// An answer was sent: the memory for a large one is not kept.
-    fn give_back(&self, out: &mut Vec<u8>) {
-        if out.capacity() > MAX_OUT {
-            *out = Vec::new();
-        }
     }
 
     /// Whether no request or answer is unfinished, and no connection is being ended.

@@ -273,7 +273,7 @@ impl Timeouts {
 
 /// Nine tenths of the age asked for.
 fn youngest(age: Duration) -> Duration {
-    age - age / 10
+    age.saturating_sub(age / 10)
 }
 
 /// After so long without a request a connection gives back the memory that parsing takes: some 19

@@ -48,7 +48,7 @@ fn the_waits_between_attempts_are_those_of_the_seed() {
 
     let mut random = fastrand::Rng::with_seed(1);
     for (failures, pair) in (1..).zip(first.windows(2)) {
-        let waited = pair[1] - pair[0];
+        let waited = pair[1].saturating_sub(pair[0]);
         let expected = backoff::full_jitter(failures, CAP_LOCAL, random.f64());
         // tokio's timers go by whole milliseconds.
         let late = waited.checked_sub(expected);

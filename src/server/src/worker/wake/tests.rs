@@ -60,7 +60,7 @@ impl Worker {
         self.unfinished = true;
         let end = self.now + time;
         while self.now < end {
-            assert_eq!(self.turn(gap - WORK, 1, WORK), Decision::Wait);
+            assert_eq!(self.turn(gap.saturating_sub(WORK), 1, WORK), Decision::Wait);
         }
         self.unfinished = false;
     }
@@ -92,12 +92,15 @@ fn below_two_requests_for_each_interval_it_does_not_sleep() {
     let mut worker = Worker::new();
     let just_below = INTERVAL * 51 / 100;
     for _ in 0..1000 {
-        assert_eq!(worker.turn(just_below - WORK, 1, WORK), Decision::Wait);
+        assert_eq!(
+            worker.turn(just_below.saturating_sub(WORK), 1, WORK),
+            Decision::Wait
+        );
     }
     // Just above it does, once the rate is known.
     let just_above = INTERVAL * 49 / 100;
     let mut turns = 0;
-    while worker.turn(just_above - WORK, 1, WORK) == Decision::Wait {
+    while worker.turn(just_above.saturating_sub(WORK), 1, WORK) == Decision::Wait {
         turns += 1;
         assert!(turns < 1000);
     }
