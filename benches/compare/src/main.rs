@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -231,6 +232,7 @@ fn leave_out(
 
 /// All measurements. One that fails is a row that doesn't count, with the reason.
 fn rounds(plan: &Plan, bench: &Bench<'_>) -> Vec<Row> {
+    let start = Instant::now();
     let mut rows = Vec::new();
     // Round 0 counts system calls.
     for round in 0..=plan.rounds {
@@ -246,6 +248,11 @@ fn rounds(plan: &Plan, bench: &Bench<'_>) -> Vec<Row> {
             }
         }
         eprintln!("round {round} of {} done", plan.rounds);
+        // The next one takes as long as one took so far.
+        let end = start.elapsed() * (round + 2) / (round + 1);
+        if plan.limit.is_some_and(|limit| end > limit) {
+            break;
+        }
     }
     rows
 }

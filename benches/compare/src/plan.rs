@@ -1,5 +1,7 @@
 //! What is asked for, and what follows from it: points, and the modes of each.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use crate::modes::{self, Mode};
@@ -67,6 +69,9 @@ pub struct Selection {
     /// Seconds of each measurement (wrk: whole ones; idle: until memory is read)
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     seconds: f64,
+    /// End before the round that would last longer than so many minutes from the start
+    #[arg(long, value_name = "N")]
+    minutes: Option<f64>,
     /// Everything once, for half a second, at few points, disturbed or not: whether it works, not
     /// what it costs
     #[arg(long)]
@@ -79,6 +84,8 @@ pub struct Plan {
     pub rounds: u32,
     pub seconds: f64,
     pub quick: bool,
+    /// How long all rounds may take.
+    pub limit: Option<Duration>,
 }
 
 impl Plan {
@@ -107,6 +114,12 @@ impl Plan {
             selection.seconds > 0.0 && selection.seconds <= 600.0,
             "a measurement takes more than 0 and at most 600 seconds"
         );
+        ensure!(
+            selection
+                .minutes
+                .is_none_or(|minutes| (0.0..=10_000.0).contains(&minutes)),
+            "--minutes takes 0 to 10000"
+        );
         let (all, only) = chosen(selection)?;
         let regimes = REGIMES.iter().filter(|&&regime| {
             selection.regime.is_empty() || selection.regime.iter().any(|asked| asked == regime)
@@ -123,6 +136,9 @@ impl Plan {
             rounds: selection.rounds,
             seconds: selection.seconds,
             quick: selection.quick,
+            limit: selection
+                .minutes
+                .map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         })
     }
 
