@@ -22,7 +22,7 @@ pub type Token = Box<[u8]>;
 pub struct TokenFile {
     path: PathBuf,
     last_good: LastGood<Token>,
-    look: Look<Result<Token, Trouble>>,
+    look: Look<Result<Token, Flaw>>,
 }
 
 impl TokenFile {
@@ -54,7 +54,7 @@ impl TokenFile {
     pub async fn renewed(&mut self, pool: &Handle, patience: Duration) -> &Token {
         let path = self.path.clone();
         let found = self.look.next(pool, patience, move || read(&path)).await;
-        let fresh = found.unwrap_or(Err(Trouble::Late(patience)));
+        let fresh = found.unwrap_or(Err(Flaw::Late(patience)));
         let name = format!("token file {}", self.path.display());
         if fresh.as_ref().is_ok_and(|token| token != self.token()) {
             tracing::info!("{name}: new token loaded");
@@ -64,18 +64,18 @@ impl TokenFile {
 }
 
 /// The token in a file: its text without one trailing newline. Blocks.
-fn read(path: &Path) -> Result<Token, Trouble> {
-    let text = file::read(path, MAX_FILE).map_err(Trouble::Io)?;
+fn read(path: &Path) -> Result<Token, Flaw> {
+    let text = file::read(path, MAX_FILE).map_err(Flaw::Io)?;
     match file::without_newline(&text) {
-        [] => Err(Trouble::Empty),
-        token if !token.iter().all(u8::is_ascii_graphic) => Err(Trouble::Unsendable),
+        [] => Err(Flaw::Empty),
+        token if !token.iter().all(u8::is_ascii_graphic) => Err(Flaw::Unsendable),
         token => Ok(token.into()),
     }
 }
 
 /// Why a file gives no token.
 #[derive(Debug)]
-enum Trouble {
+enum Flaw {
     Io(io::Error),
     Late(Duration),
     Empty,
@@ -83,13 +83,13 @@ enum Trouble {
     Unsendable,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Io(error) => write!(f, "can't be read: {error}"),
-            Trouble::Late(patience) => write!(f, "can't be read within {patience:?}"),
-            Trouble::Empty => f.write_str("is empty; put the token there"),
-            Trouble::Unsendable => f.write_str(
+            Flaw::Io(error) => write!(f, "can't be read: {error}"),
+            Flaw::Late(patience) => write!(f, "can't be read within {patience:?}"),
+            Flaw::Empty => f.write_str("is empty; put the token there"),
+            Flaw::Unsendable => f.write_str(
                 "is not one line of visible ASCII without spaces; put the token there and nothing \
                  else",
             ),
@@ -101,7 +101,7 @@ impl fmt::Display for Trouble {
 #[derive(Debug)]
 pub struct Error {
     path: PathBuf,
-    trouble: Trouble,
+    trouble: Flaw,
 }
 
 impl fmt::Display for Error {

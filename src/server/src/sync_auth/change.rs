@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_secs(30);
 
 /// One thing that a server is kept equal to.
-pub(super) struct Told<T> {
+pub(super) struct Synced<T> {
     taken: Option<T>,
     /// With the time of the refusal.
     refused: Option<(T, Instant)>,
 }
 
-impl<T> Default for Told<T> {
+impl<T> Default for Synced<T> {
     fn default() -> Self {
-        Told {
+        Synced {
             taken: None,
             refused: None,
         }
     }
 }
 
-impl<T: PartialEq> Told<T> {
-    /// What the server took last; `None` after [`Told::forget`].
+impl<T: PartialEq> Synced<T> {
+    /// What the server took last; `None` after [`Synced::forget`].
     pub fn taken(&self) -> Option<&T> {
         self.taken.as_ref()
     }
@@ -50,7 +50,7 @@ impl<T: PartialEq> Told<T> {
 
     /// Another server may be there now, which has what it started with.
     pub fn forget(&mut self) {
-        *self = Told::default();
+        *self = Synced::default();
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_value_is_told_until_it_is_taken() {
-        let (mut told, start) = (Told::default(), Instant::now());
+        let (mut told, start) = (Synced::default(), Instant::now());
         assert!(told.is_due(&"a", start));
         told.take("a");
         assert!(!told.is_due(&"a", start));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_waits_for_a_change_or_for_a_while() {
-        let (mut told, start) = (Told::default(), Instant::now());
+        let (mut told, start) = (Synced::default(), Instant::now());
         told.take("a");
         told.refuse("b", start);
         assert_eq!(told.taken(), Some(&"a"));

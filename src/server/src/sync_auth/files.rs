@@ -30,19 +30,19 @@ pub(super) struct Paths {
 
 /// What was found at one look. `None`: no such file was asked for.
 pub(super) struct Contents {
-    pub masterauth: Option<Result<Secret, Trouble>>,
-    pub certificates: Option<Result<Certificates, Trouble>>,
-    pub users: Option<Result<Vec<User>, Trouble>>,
+    pub masterauth: Option<Result<Secret, FileError>>,
+    pub certificates: Option<Result<Certificates, FileError>>,
+    pub users: Option<Result<Vec<User>, FileError>>,
 }
 
 /// Why a file is of no use.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct FileError {
     path: PathBuf,
     what: String,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.what)
     }
@@ -58,7 +58,7 @@ pub(super) fn read_all(paths: &Paths) -> Contents {
 }
 
 /// Without one trailing newline, as any password file here.
-fn masterauth(path: &Path) -> Result<Secret, Trouble> {
+fn masterauth(path: &Path) -> Result<Secret, FileError> {
     let bytes = read(path, MAX_PASSWORD)?;
     match text(path, file::without_newline(&bytes))? {
         "" => Err(trouble(path, "is empty; put the password there")),
@@ -66,7 +66,7 @@ fn masterauth(path: &Path) -> Result<Secret, Trouble> {
     }
 }
 
-fn certificates(paths: &[PathBuf]) -> Result<Certificates, Trouble> {
+fn certificates(paths: &[PathBuf]) -> Result<Certificates, FileError> {
     paths
         .iter()
         .map(|path| match read(path, MAX_FILE)? {
@@ -76,22 +76,22 @@ fn certificates(paths: &[PathBuf]) -> Result<Certificates, Trouble> {
         .collect()
 }
 
-fn users(path: &Path) -> Result<Vec<User>, Trouble> {
+fn users(path: &Path) -> Result<Vec<User>, FileError> {
     let bytes = read(path, MAX_FILE)?;
     acl::parse(text(path, &bytes)?).map_err(|what| trouble(path, what))
 }
 
-fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Trouble> {
+fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, FileError> {
     str::from_utf8(bytes).map_err(|_| trouble(path, "is not valid UTF-8"))
 }
 
-fn read(path: &Path, longest: u64) -> Result<Vec<u8>, Trouble> {
+fn read(path: &Path, longest: u64) -> Result<Vec<u8>, FileError> {
     let read = file::read(path, longest);
     read.map_err(|error| trouble(path, format!("can't be read: {error}")))
 }
 
-fn trouble(path: &Path, what: impl Into<String>) -> Trouble {
-    Trouble {
+fn trouble(path: &Path, what: impl Into<String>) -> FileError {
+    FileError {
         path: path.to_owned(),
         what: what.into(),
     }

@@ -30,8 +30,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::acl::User;
-use self::change::{Told, Warnings};
-use self::files::{Certificates, Contents, Paths, Trouble};
+use self::change::{Synced, Warnings};
+use self::files::{Certificates, Contents, FileError, Paths};
 use self::master::{Role, Watch};
 use self::server::Server;
 use crate::file::Look;
@@ -96,7 +96,7 @@ pub fn run(options: Options) -> io::Result<()> {
     let outcome = runtime.block_on(async {
         let mut termination = Termination::listen()?;
         tokio::select! {
-            () = Keeper::new(options, resolver).run() => {}
+            () = Sync::new(options, resolver).run() => {}
             signal = termination.arrived() => tracing::info!("{signal}: ending"),
         }
         Ok(())
@@ -106,23 +106,23 @@ pub fn run(options: Options) -> io::Result<()> {
     outcome
 }
 
-struct Keeper {
+struct Sync {
     options: Options,
     resolver: Resolver,
     credentials: Credentials,
     paths: Arc<Paths>,
     look: Look<Contents>,
     warnings: Warnings,
-    masterauth: Told<Secret>,
-    certificates: Told<Certificates>,
-    users: Told<Vec<User>>,
+    masterauth: Synced<Secret>,
+    certificates: Synced<Certificates>,
+    users: Synced<Vec<User>>,
     watch: Option<Watch>,
     /// A lookup of the master's name that is under way.
     lookup: Option<JoinHandle<io::Result<Vec<std::net::SocketAddr>>>>,
     random: fastrand::Rng,
 }
 
-impl Keeper {
+impl Sync {
     fn new(options: Options, resolver: Resolver) -> Self {
         // Nothing is counted here, but credentials count.
         let uncounted = RoleMetrics::new(Arc::default(), metrics::Side::Read);
@@ -132,14 +132,14 @@ impl Keeper {
             certificates: options.tls.iter().map(|(_, path)| path.into()).collect(),
             users: options.acl_file.clone(),
         };
-        Keeper {
+        Sync {
             credentials: Credentials::new("sync-auth", uncounted),
             paths: Arc::new(paths),
             look: Look::default(),
             warnings: Warnings::default(),
-            masterauth: Told::default(),
-            certificates: Told::default(),
-            users: Told::default(),
+            masterauth: Synced::default(),
+            certificates: Synced::default(),
+            users: Synced::default(),
             watch: master.map(|(host, port)| Watch::new(host, *port)),
             lookup: None,
             random: fastrand::Rng::new(),
@@ -243,7 +243,7 @@ impl Keeper {
     }
 
     /// What a file holds; says once what is wrong with it.
-    fn usable<T>(&mut self, found: Option<Result<T, Trouble>>, what: &str) -> Option<T> {
+    fn usable<T>(&mut self, found: Option<Result<T, FileError>>, what: &str) -> Option<T> {
         let topic = format!("file of {what}");
         match found? {
             Ok(found) => {
