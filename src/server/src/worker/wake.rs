@@ -13,6 +13,9 @@
 //! - There is none if it would not pay: if fewer than two requests are to be expected, if the
 //!   worker is busy most of the time as it is, or if sleeps bring fewer than two requests, whatever
 //!   the rate says: clients that wait for their answers send no more meanwhile.
+//! - Clients that wait for their answers and would saturate the worker are slowed down by its
+//!   sleeps, so that it seems to have time for them. Every now and then it does without for a
+//!   moment: then it sees how busy it is.
 //!
 //! [`sleep`] is the only place where a worker's thread blocks.
 
@@ -41,6 +44,13 @@ const MAX_POOR: u32 = 8;
 /// Even one client that waits for each answer loses a twentieth of its rate at most: eight sleeps
 /// of the usual interval in so long.
 const RESPITE: Duration = Duration::from_millis(100);
+
+/// After so long with sleeps the worker stays awake for [`TRIAL`]: a twentieth of what sleeps save
+/// is lost by that.
+const SPELL: Duration = Duration::from_millis(300);
+
+/// Long enough to be [`BUSY`] in, for one that is saturated.
+const TRIAL: Duration = Duration::from_millis(15);
 
 /// How much longer than asked for a sleep may take: the kernel's timer slack is 50 µs.
 const SLACK: Duration = Duration::from_micros(200);
@@ -83,6 +93,8 @@ struct Moderation {
     poor: u32,
     /// Until when there are no sleeps.
     respite: Option<Instant>,
+    /// Since when there have been sleeps.
+    spell: Option<Instant>,
 }
 
 impl Moderation {
@@ -100,6 +112,7 @@ impl Moderation {
             slept: false,
             poor: 0,
             respite: None,
+            spell: None,
         }
     }
 
@@ -119,6 +132,10 @@ impl Moderation {
         if std::mem::take(&mut self.slept) {
             self.judge(now, arrived);
         }
+        if self.spell.is_some_and(|since| now >= since + SPELL) {
+            self.spell = None;
+            self.respite = Some(now + TRIAL);
+        }
         let looked = std::mem::take(&mut self.looked);
         let expected = self.rate * self.interval.as_secs_f64();
         let pays = expected >= WORTHWHILE
@@ -130,6 +147,7 @@ impl Moderation {
         }
         if looked && !answered {
             self.slept = true;
+            self.spell.get_or_insert(now);
             Decision::Sleep
         } else {
             self.looked = true;

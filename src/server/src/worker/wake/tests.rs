@@ -195,3 +195,61 @@ fn sleeps_that_bring_too_little_end_for_a_while() {
     assert!((8..=11 * MAX_POOR).contains(&sleeps), "{sleeps}");
     assert!(requests > 20_000, "{requests}");
 }
+
+/// Clients that wait for their answers: all of them ask again soon after an answer, or have asked
+/// when a sleep ends. For so long, in `n` requests of which each takes so much work; how many were
+/// served, and how often the worker slept.
+fn closed_loop(worker: &mut Worker, clients: u64, work: Duration, time: Duration) -> (u64, u32) {
+    let (first, end) = (worker.arrived, worker.now + time);
+    let mut sleeps = 0;
+    let mut decision = Decision::Wait;
+    while worker.now < end {
+        decision = match decision {
+            // The clients' own time.
+            Decision::Wait => worker.turn(work / 10, clients, work * clients as u32),
+            Decision::Look => worker.look(),
+            Decision::Sleep => {
+                sleeps += 1;
+                worker.turn(INTERVAL, clients, work * clients as u32)
+            }
+        };
+    }
+    (worker.arrived - first, sleeps)
+}
+
+#[test]
+fn clients_that_would_saturate_it_do_so_whatever_came_before() {
+    let second = Duration::from_secs(1);
+    let work = 9 * US;
+    let mut worker = Worker::sleepy();
+    assert_eq!(worker.turn(10 * US, 2, WORK), Decision::Look);
+    assert_eq!(worker.look(), Decision::Sleep);
+    // It sleeps, and so they ask for less than it could do.
+    let (served, sleeps) = closed_loop(&mut worker, 8, work, SPELL / 2);
+    assert!(sleeps > 100, "{sleeps} sleeps, {served} served");
+    closed_loop(&mut worker, 8, work, SPELL / 2 + 2 * TRIAL);
+    // Now it knows.
+    let (served, sleeps) = closed_loop(&mut worker, 8, work, second);
+    assert_eq!(sleeps, 0, "{served} served");
+    assert!(served > 100_000, "{served}");
+}
+
+#[test]
+fn a_trial_costs_a_steady_rate_little() {
+    let mut worker = Worker::sleepy();
+    let end = worker.now + 10 * SPELL;
+    let (mut slept, began) = (Duration::ZERO, worker.now);
+    let mut decision = Decision::Wait;
+    while worker.now < end {
+        decision = match decision {
+            Decision::Wait => worker.turn(180 * US, 1, WORK),
+            Decision::Look => worker.look(),
+            Decision::Sleep => {
+                slept += INTERVAL;
+                worker.turn(INTERVAL, 3, WORK)
+            }
+        };
+    }
+    let part = slept.as_secs_f64() / (worker.now - began).as_secs_f64();
+    assert!(part > 0.85, "{part}");
+}
