@@ -12,8 +12,8 @@ use redis_api_server::parts::{
     WorkerMetrics,
 };
 use redis_api_server::{
-    Address, Endpoint, Password, ReadMode, ReadOptions, ReadRole, SetOptions, Sources,
-    TrackedOptions,
+    Address, Endpoint, HashName, Password, ReadMode, ReadOptions, ReadRole, SetOptions, Sources,
+    TrackedOptions, ValueKind,
 };
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
@@ -56,6 +56,8 @@ impl Worker {
     /// The read side, logged in to a Redis in memory and admitted by it.
     pub async fn reads(&self, mode: ReadMode) -> (Rc<Reads>, Rc<Redis>) {
         let options = ReadOptions {
+            hash: HashName::default(),
+            values: ValueKind::Number,
             mode,
             role: ReadRole::Any,
             max_stale: None,

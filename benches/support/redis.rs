@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use redis_api_server::parts::{CURRENT, HASH};
+use redis_api_server::HashName;
+use redis_api_server::parts::CURRENT;
 use redis_api_wire::resp::{Decoder, Limits, Reply, constant};
 use tokio::task::spawn_local;
 
@@ -20,7 +21,7 @@ impl Redis {
         let redis = Rc::new(Redis {
             hgets: Cell::new(0),
         });
-        let hget = constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]);
+        let hget = constant(&[b"HGET", HashName::default().as_bytes(), CURRENT.as_bytes()]);
         let task = redis.clone();
         spawn_local(async move {
             let mut replies = Vec::new();

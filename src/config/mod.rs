@@ -19,6 +19,7 @@ mod access;
 mod address;
 mod command_line;
 mod common;
+mod data;
 mod degraded;
 mod environment;
 mod exit;

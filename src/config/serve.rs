@@ -11,7 +11,7 @@ use redis_api_server::{
 
 use super::common::{choice, listen, listen_apart, workers};
 use super::values::Values;
-use super::{access, degraded, parsers, redis};
+use super::{access, data, degraded, parsers, redis};
 
 /// Options of `serve`.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub(super) fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let fallback = degraded::fallback(values, write.as_ref());
     let (replicas, write) = degraded::write_wait(values, write);
     let process = process(values, listen, request_timeout);
-    let (admin_listen, read, write) = (admin_listen?, read?, write?);
+    let (admin_listen, read, write, reads) = (admin_listen?, read?, write?, reads?);
     Some(Serve {
         process: worker::Options {
             admin_listen: Some(admin_listen),
@@ -46,10 +46,11 @@ pub(super) fn serve(values: &mut Values<'_>) -> Option<Serve> {
         api: ApiOptions {
             read,
             write,
-            reads: reads?,
             writes: WriteOptions {
+                hash: reads.hash.clone(),
                 replicas: replicas?,
             },
+            reads,
             fallback: fallback?,
             max_body: max_body?,
             guard: guard?,
@@ -71,6 +72,7 @@ fn endpoints(values: &mut Values<'_>) -> (Option<Endpoint>, Option<Endpoint>) {
 }
 
 fn reads(values: &mut Values<'_>) -> Option<ReadOptions> {
+    let data = data::data(values);
     let modes = [
         ("batch", ReadMode::Batch),
         ("direct", ReadMode::Direct),
@@ -82,7 +84,10 @@ fn reads(values: &mut Values<'_>) -> Option<ReadOptions> {
     let max_stale = degraded::max_stale(values);
     let max_bytes = values.parsed("tracked-max-bytes", parsers::memory);
     let max_age = values.parsed("tracked-max-age", parsers::duration_or_unlimited);
+    let (hash, kind) = data?;
     Some(ReadOptions {
+        hash,
+        values: kind,
         mode: mode?,
         role: role?,
         max_stale: max_stale?,

@@ -1,5 +1,6 @@
 //! The table of subcommands: which groups of flags each takes.
 
+use super::data::DATA;
 use super::flag::{Group, Subcommand};
 use super::flags::{
     ACCESS, CHECK, CLIENTS, HELLO_LISTEN, LIMITS, LISTEN, LOG, PROCESS, READ_REDIS, READS, REDIS,
@@ -13,6 +14,7 @@ const SERVE: &[&Group] = &[
     &REDIS,
     &READ_REDIS,
     &WRITE_REDIS,
+    &DATA,
     &READS,
     &WRITES,
     &ACCESS,

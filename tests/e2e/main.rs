@@ -16,6 +16,7 @@ mod aggregator;
 mod check;
 #[cfg(feature = "rig")]
 mod dashboard;
+mod data;
 mod degraded;
 mod drain;
 mod fakes;

@@ -105,9 +105,9 @@ pub struct Pod {
 /// The value that the API serves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Current {
-    /// The last one seen. A number of the same value as the API's text, not always the same text:
-    /// 12.50 is 12.5 here.
-    pub value: Option<serde_json::Number>,
+    /// The last one seen: a number of the same value as the API's text, not always the same text
+    /// (12.50 is 12.5 here); or the text of what is not a number, as much of it as is shown.
+    pub value: Option<serde_json::Value>,
     /// Since when it has this value, as seen from here, in ms since 1970.
     pub since_ms: Option<u64>,
     /// What went wrong with the last look; `null`: nothing.

@@ -64,7 +64,9 @@ pub use metrics::LOG_DROPPED;
 pub use net::endpoint::{Address, Endpoint, Password, Secret, SetOptions, Sources, TlsOptions};
 pub use net::listen::{BindError, bind};
 pub use net::tls::server_name;
-pub use store::{ReadMode, ReadOptions, ReadRole, TrackedOptions, WriteOptions};
+pub use store::{
+    HashName, ReadMode, ReadOptions, ReadRole, TrackedOptions, ValueKind, WriteOptions,
+};
 
 /// Prometheus' text format, for servers with figures of their own.
 pub mod exposition {
@@ -81,6 +83,6 @@ pub mod parts {
     pub use crate::http::service::{Api, Options as ServiceOptions};
     pub use crate::metrics::{RoleMetrics, Side, Worker as WorkerMetrics};
     pub use crate::net::{Credentials, Driver, Resolver, Set};
-    pub use crate::store::{Answer, CURRENT, HASH, ReadServer, Reads, Wait, Writes};
+    pub use crate::store::{Answer, CURRENT, ReadServer, Reads, Wait, Writes};
     pub use crate::turn::Turn;
 }

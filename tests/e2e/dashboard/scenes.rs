@@ -48,7 +48,7 @@ pub fn board(second: u64, load: &Load) -> Board {
             pod(2, load.achieved * 0.334),
         ]),
         current: Some(Current {
-            value: serde_json::Number::from_f64(value(second as i64)),
+            value: Some(value(second as i64).into()),
             since_ms: Some(START_MS + second * 1_000 - 400),
             trouble: None,
         }),

@@ -6,14 +6,18 @@
 
 use super::report::{Role, Verdict};
 use crate::net::session::Value;
+use crate::store::HashName;
 use crate::worker::ApiOptions;
 use redis_api_wire::resp::ErrorKind;
+
+/// Stands for the name of the hash in [`Command::words`].
+const KEY: &str = "{hash}";
 
 /// A command that `serve` sends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Command {
-    /// As one would send it.
-    pub words: &'static [&'static str],
+    /// As one would send it, with [`KEY`] for the hash.
+    words: &'static [&'static str],
     /// As a rule names it: `client|setname`.
     pub name: &'static str,
     /// The categories of it that a rule may grant.
@@ -54,18 +58,8 @@ const SETNAME: Command = command(
 );
 
 const READ: &[Command] = &[
-    command(
-        "hget",
-        &["HGET", "currency", "current-value"],
-        HASH_READ,
-        None,
-    ),
-    command(
-        "hmget",
-        &["HMGET", "currency", "current-value"],
-        HASH_READ,
-        None,
-    ),
+    command("hget", &["HGET", KEY, "current-value"], HASH_READ, None),
+    command("hmget", &["HMGET", KEY, "current-value"], HASH_READ, None),
     command(
         "info",
         &["INFO", "replication"],
@@ -77,7 +71,7 @@ const READ: &[Command] = &[
 ];
 
 const HSET: Command = Command {
-    words: &["HSET", "currency", "current-value", "1"],
+    words: &["HSET", KEY, "current-value", "1"],
     name: "hset",
     categories: &["write", "hash", "fast"],
     harmless: false,
@@ -86,11 +80,11 @@ const HSET: Command = Command {
 const COUNT: [Command; 2] = [
     command(
         "hexists",
-        &["HEXISTS", "currency", "current-value"],
+        &["HEXISTS", KEY, "current-value"],
         HASH_READ,
         None,
     ),
-    command("hlen", &["HLEN", "currency"], HASH_READ, None),
+    command("hlen", &["HLEN", KEY], HASH_READ, None),
 ];
 const WAIT: Command = Command {
     words: &["WAIT", "0", "1"],
@@ -105,6 +99,17 @@ const WRITE_INFO: Command = command(
     &["slow", "dangerous"],
     Some("role, version and CPU time of the master can't be seen"),
 );
+
+impl Command {
+    /// As it is sent for this hash.
+    pub fn words<'a>(&self, hash: &'a HashName) -> Vec<&'a str> {
+        let word = |word: &&'static str| match *word {
+            KEY => hash.as_str(),
+            word => word,
+        };
+        self.words.iter().map(word).collect()
+    }
+}
 
 pub(super) fn of_read() -> Vec<Command> {
     READ.to_vec()
@@ -183,7 +188,7 @@ pub(super) fn dry_run(reply: &Value) -> Right {
 }
 
 /// By the reply to `ACL GETUSER`.
-pub(super) fn by_rules(user: &Value, command: &Command) -> Right {
+pub(super) fn by_rules(user: &Value, command: &Command, hash: &HashName) -> Right {
     let (Some(commands), Some(keys)) = (text_of(user, "commands"), text_of(user, "keys")) else {
         return Right::Unknown;
     };
@@ -197,7 +202,8 @@ pub(super) fn by_rules(user: &Value, command: &Command) -> Right {
                 (Some("-"), Some(what)) if covers(what, command) => false,
                 _ => may,
             });
-    let may_touch = command.words.get(1) != Some(&"currency") || keys.split(' ').any(key_fits);
+    let may_touch = command.words.get(1) != Some(&KEY)
+        || keys.split(' ').any(|rule| key_fits(rule, hash.as_str()));
     let has_selectors =
         matches!(user.member("selectors"), Some(Value::List(all)) if !all.is_empty());
     match may_run && may_touch {
@@ -219,13 +225,13 @@ fn covers(what: &str, command: &Command) -> bool {
 }
 
 /// Whether a key rule is for the hash, whole, or as the beginning of its name and a star.
-fn key_fits(rule: &str) -> bool {
+fn key_fits(rule: &str, hash: &str) -> bool {
     let Some((_, pattern)) = rule.split_once('~') else {
         return rule == "allkeys" || rule == "*";
     };
     match pattern.strip_suffix('*') {
-        Some(start) => crate::store::HASH.starts_with(start),
-        None => pattern == crate::store::HASH,
+        Some(start) => hash.starts_with(start),
+        None => pattern == hash,
     }
 }
 
@@ -258,20 +264,19 @@ pub(super) fn may_all(user: &Value) -> bool {
 }
 
 /// The line of a role. `user` is the name to grant to.
-pub(super) fn judge(user: &str, rights: &[(Command, Right)], all: bool, remote: bool) -> Verdict {
+pub(super) fn judge(
+    (user, hash): (&str, &HashName),
+    rights: &[(Command, Right)],
+    all: bool,
+    remote: bool,
+) -> Verdict {
     let names = |right, required| {
         let lacking = rights
             .iter()
             .filter(|(command, found)| *found == right && command.without.is_none() == required);
         lacking.map(|(command, _)| command.name).collect::<Vec<_>>()
     };
-    let grant = |names: &[&str]| {
-        format!(
-            "ACL SETUSER {user} ~{} +{}",
-            crate::store::HASH,
-            names.join(" +")
-        )
-    };
+    let grant = |names: &[&str]| format!("ACL SETUSER {user} ~{hash} +{}", names.join(" +"));
     let absent = names(Right::Absent, true);
     if !absent.is_empty() {
         let found = format!("the server has no {}", absent.join(", "));
@@ -336,7 +341,7 @@ mod tests {
     #[test]
     fn rules_are_read_in_their_order() {
         let check = |commands: &str, keys: &str, expected| {
-            let right = by_rules(&user(commands, keys, vec![]), &HSET);
+            let right = by_rules(&user(commands, keys, vec![]), &HSET, &HashName::default());
             assert_eq!(right, expected, "{commands} {keys}");
         };
         check("+@all", "~*", Right::Granted);
@@ -349,23 +354,47 @@ mod tests {
         check("+@all", "~other", Right::Refused);
         check("+@all", "~currency2", Right::Refused);
         check("+@all", "", Right::Refused);
-        let right = by_rules(&user("-@all", "", vec![Value::Null]), &HSET);
+        let right = by_rules(
+            &user("-@all", "", vec![Value::Null]),
+            &HSET,
+            &HashName::default(),
+        );
         assert_eq!(right, Right::Unknown, "a selector may grant it");
-        assert_eq!(by_rules(&Value::Null, &HSET), Right::Unknown);
+        assert_eq!(
+            by_rules(&Value::Null, &HSET, &HashName::default()),
+            Right::Unknown
+        );
         let before_7 = Value::List(vec![
             Value::Text("commands".into()),
             Value::Text("+@all".into()),
             Value::Text("keys".into()),
             Value::List(vec![Value::Text("*".into())]),
         ]);
-        assert_eq!(by_rules(&before_7, &HSET), Right::Granted);
+        assert_eq!(
+            by_rules(&before_7, &HSET, &HashName::default()),
+            Right::Granted
+        );
         assert!(may_all(&before_7));
+    }
+
+    #[test]
+    fn rules_and_commands_are_those_of_the_hash() {
+        let hash = HashName::parse("app:rates").unwrap();
+        let words = ["HSET", "app:rates", "current-value", "1"];
+        assert_eq!(HSET.words(&hash), words);
+        let right = |keys| by_rules(&user("+@all", keys, vec![]), &HSET, &hash);
+        assert_eq!(right("~app:*"), Right::Granted);
+        assert_eq!(right("~app:rates"), Right::Granted);
+        assert_eq!(right("~currency"), Right::Refused);
+        let verdict = judge(("u", &hash), &[(HSET, Right::Refused)], false, true);
+        let cure = verdict.cure.unwrap();
+        assert_eq!(cure, "ACL SETUSER u ~app:rates +hset");
     }
 
     #[test]
     fn subcommands_and_commands_without_keys() {
         let check = |commands: &str, expected| {
-            let right = by_rules(&user(commands, "", vec![]), &SETNAME);
+            let right = by_rules(&user(commands, "", vec![]), &SETNAME, &HashName::default());
             assert_eq!(right, expected, "{commands}");
         };
         check("-@all +client|setname", Right::Granted);
@@ -376,7 +405,7 @@ mod tests {
     #[test]
     fn lines() {
         let check = |rights: &[(Command, Right)], all, remote, status, words: &str| {
-            let verdict = judge("u", rights, all, remote);
+            let verdict = judge(("u", &HashName::default()), rights, all, remote);
             let text = format!("{} {:?}", verdict.found, verdict.cure);
             assert_eq!(verdict.status, status, "{text}");
             assert!(text.contains(words), "{text}");
@@ -416,7 +445,12 @@ mod tests {
         check(no_perm, Role::Write, Status::Warn, "ACL SETUSER u +info");
         check(unknown, Role::Read, Status::Fail, "rename-command");
         check(ErrorKind::Other, Role::Read, Status::Fail, "log");
-        let absent = judge("u", &[(HSET, Right::Absent)], false, true);
+        let absent = judge(
+            ("u", &HashName::default()),
+            &[(HSET, Right::Absent)],
+            false,
+            true,
+        );
         assert_eq!(absent.status, Status::Fail);
         assert!(absent.cure.unwrap().contains("rename-command"));
     }

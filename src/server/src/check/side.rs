@@ -208,7 +208,8 @@ impl Questions<'_> {
             rights::may_all(&rules),
             !self.side.set.endpoint.address.is_local(),
         );
-        let verdict = rights::judge(user, &found, all, remote);
+        let hash = &self.side.options.api.reads.hash;
+        let verdict = rights::judge((user, hash), &found, all, remote);
         report.add(self.side.role, "rights", verdict);
         Ok(())
     }
@@ -219,12 +220,14 @@ impl Questions<'_> {
         user: &str,
         rules: &Value,
     ) -> Result<Right, Error> {
+        let hash = &self.side.options.api.reads.hash;
+        let words = command.words(hash);
         if command.harmless {
-            return Ok(rights::tried(&self.ask(command.words).await?));
+            return Ok(rights::tried(&self.ask(&words).await?));
         }
-        let words = [&["ACL", "DRYRUN", user], command.words].concat();
+        let words = [&["ACL", "DRYRUN", user], &words[..]].concat();
         Ok(match rights::dry_run(&self.ask(&words).await?) {
-            Right::Unknown => rights::by_rules(rules, command),
+            Right::Unknown => rights::by_rules(rules, command, hash),
             known => known,
         })
     }

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use super::cors::Cors;
 use super::server::Body;
 use crate::metrics::WriteOutcome;
-use crate::store::{ErrorKind, Progress, ReadError, WriteError};
+use crate::store::{ErrorKind, Progress, ReadError, Unfit, WriteError};
 
 /// Methods that a known path has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +171,13 @@ impl ResponseDraft {
         ResponseDraft::new(StatusCode::PAYLOAD_TOO_LARGE, body, Extra::Close)
     }
 
+    /// `413` for a value that came, and is longer than any that is stored.
+    pub fn value_too_long() -> Self {
+        let error = format!("the value {}", Unfit::TooLong);
+        let body = error_body(&error, Some(WriteOutcome::NotSent));
+        ResponseDraft::new(StatusCode::PAYLOAD_TOO_LARGE, body, Extra::None)
+    }
+
     /// `408`: the body did not come in time.
     pub fn body_timeout(limit: Duration, outcome: Option<WriteOutcome>) -> Self {
         let error = format!("the body did not arrive within {} ms", limit.as_millis());
@@ -259,11 +266,11 @@ impl ResponseDraft {
                     .to_owned(),
             ),
             ReadError::Refused { kind, text } => (status_of(*kind), error_words(*kind, text)),
-            ReadError::NotANumber { field } => (
+            ReadError::Unfit { field, why } => (
                 StatusCode::BAD_GATEWAY,
                 match field {
-                    Some(field) => format!("the value stored in {field} is not a JSON number"),
-                    None => "the stored value is not a JSON number".to_owned(),
+                    Some(field) => format!("the value stored in {field} {why}"),
+                    None => format!("the stored value {why}"),
                 },
             ),
             ReadError::WrongReply(what) => (StatusCode::BAD_GATEWAY, (*what).to_owned()),

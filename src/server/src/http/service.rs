@@ -27,7 +27,7 @@ use super::route::{self, Route};
 use super::server::{Body, Entry, Refusal, Service, State};
 use crate::metrics::{self, WriteOutcome};
 use crate::store::{
-    CURRENT, Found, Progress, Read, ReadError, Reads, WriteError, Writes, shortest,
+    CURRENT, Found, Progress, Read, ReadError, Reads, ValueKind, WriteError, Writes, current,
 };
 use crate::turn::Turn;
 
@@ -38,6 +38,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Bytes of a body.
     pub max_body: usize,
+    /// What is stored, and so what may be posted.
+    pub values: ValueKind,
     /// Who may write, and which fields there are.
     pub guard: Guard,
 }
@@ -429,19 +431,19 @@ async fn post(
     entry: Rc<Entry>,
     stage: Rc<Cell<Stage>>,
 ) -> ResponseDraft {
-    let value = match value_of(body, api.0.options.max_body).await {
-        Ok(value) => value,
+    let options = &api.0.options;
+    let (value, shown) = match value_of(body, options.max_body, options.values).await {
+        Ok(posted) => posted,
         Err(draft) => {
             api.0.metrics.write_failed(WriteOutcome::NotSent);
             return draft;
         }
     };
     entry.advance(State::Handler);
-    let text = shortest(value);
-    let deadline = entry.since() + api.0.options.request_timeout;
+    let deadline = entry.since() + options.request_timeout;
     let report = |progress| stage.set(Stage::Write(progress));
-    match write(&api, field.as_bytes(), text.as_bytes(), deadline, &report).await {
-        Ok(()) => ResponseDraft::ok(format!("{{\"current\":{text}}}").into()),
+    match write(&api, field.as_bytes(), value.as_bytes(), deadline, &report).await {
+        Ok(()) => ResponseDraft::ok(shown),
         Err(error) => {
             if error == WriteError::Shed {
                 api.0.metrics.shed.add(1);
@@ -468,15 +470,29 @@ async fn write(
     writes.set(field, value, deadline, report).await
 }
 
-/// Reads a body of at most `limit` bytes, and the number in it.
-async fn value_of(body: Incoming, limit: usize) -> Result<f64, ResponseDraft> {
+/// Reads a body of at most `limit` bytes: the value in it, as it is to be stored, and the answer
+/// that tells of it.
+async fn value_of(
+    body: Incoming,
+    limit: usize,
+    kind: ValueKind,
+) -> Result<(String, Bytes), ResponseDraft> {
     if body.size_hint().lower() > limit as u64 {
         return Err(ResponseDraft::too_large(limit));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => posted::value(&body.to_bytes())
-            .map_err(|why| ResponseDraft::bad_value(&why, Some(WriteOutcome::NotSent))),
-        Err(error) if error.is::<LengthLimitError>() => Err(ResponseDraft::too_large(limit)),
-        Err(_) => Err(ResponseDraft::broken_body()),
-    }
+    let body = match Limited::new(body, limit).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(ResponseDraft::too_large(limit));
+        }
+        Err(_) => return Err(ResponseDraft::broken_body()),
+    };
+    let outcome = Some(WriteOutcome::NotSent);
+    let value = posted::value(kind, &body).map_err(|refusal| match refusal {
+        posted::Refusal::Wrong(why) => ResponseDraft::bad_value(&why, outcome),
+        posted::Refusal::TooLong => ResponseDraft::value_too_long(),
+    })?;
+    let shown = current(kind, value.as_bytes())
+        .map_err(|why| ResponseDraft::bad_value(&format!("the value {why}"), outcome))?;
+    Ok((value, shown))
 }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::found::{ReadError, ReadWaiter};
+use super::key::HashName;
 use super::probe::{ReadRole, Rule};
 use super::source::{ReadServer, Source};
 use crate::metrics;
@@ -28,12 +29,12 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// The master at `address`, by these links; `probed` is the field it is judged by. At most
-    /// `max_in_flight` read commands await its reply at the same moment.
+    /// The master at `address`, by these links; `probed` are the hash and the field that it
+    /// is judged by. At most `max_in_flight` read commands await its reply at the same moment.
     pub fn new(
         address: String,
         set: Set<ReadWaiter>,
-        probed: &[u8],
+        probed: (&HashName, &[u8]),
         max_in_flight: usize,
         metrics: Arc<metrics::Worker>,
     ) -> Self {

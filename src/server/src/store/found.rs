@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::probe::{Question, ReadCommand};
+use super::value::Unfit;
 use super::waiter::Answer;
 use redis_api_wire::conn::printable;
 use redis_api_wire::resp::{ErrorKind, Reply};
@@ -27,10 +28,12 @@ pub enum ReadError {
         /// In the server's words.
         text: Rc<str>,
     },
-    /// What is stored is not a JSON number.
-    NotANumber {
+    /// What is stored is not of the kind that values are to be.
+    Unfit {
         /// Where, if several fields were asked for.
         field: Option<Rc<str>>,
+        /// What is wrong with it.
+        why: Unfit,
     },
     /// A reply of a type that the command doesn't have.
     WrongReply(&'static str),

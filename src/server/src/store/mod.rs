@@ -25,6 +25,7 @@ mod render;
 mod room;
 mod source;
 mod tracking;
+mod value;
 mod waiter;
 mod write_error;
 mod write_reply;
@@ -32,15 +33,17 @@ mod writes;
 
 pub use fallback::Fallback;
 pub use found::{Found, ReadError};
-pub use key::{CURRENT, HASH};
+pub use key::{CURRENT, HashName};
 pub use number::shortest;
 pub use probe::{ReadRole, Replication, Rule, is_loading};
 pub use read_options::{ReadMode, ReadOptions};
 pub use reads::{Read, Reads};
 /// Redis' error words: what [`ReadError`] and [`WriteError`] carry.
 pub use redis_api_wire::resp::ErrorKind;
+pub use render::current;
 pub use source::ReadServer;
 pub use tracking::TrackedOptions;
+pub use value::{MAX_VALUE, Unfit, ValueKind, check_json, compact};
 pub use waiter::{Answer, Wait};
 pub use write_error::{Progress, WriteError};
 pub use writes::{WriteOptions, Writes};

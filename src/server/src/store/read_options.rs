@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::key::HashName;
 use super::probe::ReadRole;
 use super::tracking::TrackedOptions;
+use super::value::ValueKind;
 
 /// How reads become commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +19,12 @@ pub enum ReadMode {
 }
 
 /// How to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReadOptions {
+    /// The hash that is read.
+    pub hash: HashName,
+    /// What its values are.
+    pub values: ValueKind,
     /// How reads become commands.
     pub mode: ReadMode,
     /// Which servers are read from.

@@ -17,12 +17,13 @@ use self::owner::LinkOwner;
 use super::fallback::Fallback;
 use super::found::{Found, ReadError, ReadResult, ReadWaiter, Wanted};
 use super::joinable::Joinable;
-use super::key::{CURRENT, HASH};
+use super::key::{CURRENT, HashName};
 use super::probe::{self, Question, ReadCommand, Rule};
 use super::read_options::{ReadMode, ReadOptions};
 use super::render::{self, CurrentBody};
 use super::source::{ReadServer, Source};
 use super::tracking::Tracking;
+use super::value::ValueKind;
 use super::waiter::{Answer, Wait};
 use crate::metrics;
 use crate::net::{Link, Owner, Set};
@@ -42,6 +43,8 @@ const MAX_SENDS: u8 = 3;
 /// The read side of one worker.
 pub struct Reads {
     mode: ReadMode,
+    hash: HashName,
+    values: ValueKind,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
     replica: Source,
@@ -82,7 +85,8 @@ impl Reads {
         };
         let tracking = (options.mode == ReadMode::Tracked).then(|| {
             let (links, address) = (set.links().len(), address.clone());
-            Tracking::new(options.tracked, links, address, metrics.clone())
+            let hash = options.hash.clone();
+            Tracking::new(options.tracked, hash, links, address, metrics.clone())
         });
         Rc::new(Reads {
             mode: options.mode,
@@ -94,17 +98,19 @@ impl Reads {
                 address,
                 rule,
                 set,
-                probed,
+                (&options.hash, probed),
                 metrics.clone(),
             ),
             metrics,
             fallback,
-            hget_current: resp::constant(&[b"HGET", HASH.as_bytes(), CURRENT.as_bytes()]),
+            hget_current: resp::constant(&[b"HGET", options.hash.as_bytes(), CURRENT.as_bytes()]),
             current: RefCell::new(None),
             fields: RefCell::new(HashMap::new()),
             sweep_at: Cell::new(MIN_SWEEP),
-            body: CurrentBody::default(),
+            body: CurrentBody::new(options.values),
             last_size: Cell::new(0),
+            values: options.values,
+            hash: options.hash,
         })
     }
 
@@ -231,7 +237,7 @@ impl Reads {
         }
         self.forget_sent(&mut fields);
         let open = self.open(field, now, |out| {
-            resp::command(out, &[b"HGET", HASH.as_bytes(), field]);
+            resp::command(out, &[b"HGET", self.hash.as_bytes(), field]);
         })?;
         let wait = open.answer.wait();
         if self.mode != ReadMode::Direct {
@@ -255,7 +261,7 @@ impl Reads {
         let generation = self.generation().unwrap_or(0);
         let waiter = ReadWaiter::Many(answer.clone(), fields.into(), generation);
         self.enqueue(waiter, now, |out| {
-            let mut args: Vec<&[u8]> = vec![b"HMGET", HASH.as_bytes()];
+            let mut args: Vec<&[u8]> = vec![b"HMGET", self.hash.as_bytes()];
             args.extend(fields.iter().map(Box::as_ref));
             resp::command(out, &args);
         })?;
@@ -416,10 +422,10 @@ impl Reads {
                 self.settle(source, link, ReadCommand::Hget, &answer, value)
             }
             ReadWaiter::Many(answer, names, generation) => {
-                let value = render::many(&names, reply.plain()).map(Some);
+                let value = render::many(self.values, &names, reply.plain()).map(Some);
                 if let (Some(tracking), Ok(_)) = (tracking, &value) {
                     let now = self.turn.now();
-                    for (name, body) in render::each(&names, reply.plain()) {
+                    for (name, body) in render::each(self.values, &names, reply.plain()) {
                         tracking.store(link, name, body, generation, now);
                     }
                 }

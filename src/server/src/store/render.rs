@@ -5,57 +5,70 @@ use std::cell::RefCell;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::found::ReadError;
-use super::number::is_json_number;
 use super::probe::ReadCommand;
+use super::value::{Unfit, ValueKind};
 use redis_api_wire::conn::printable;
 use redis_api_wire::resp::Reply;
 
 const OPEN: &[u8] = b"{\"current\":";
 
-/// Longest stored text that is relayed. A double needs 25 bytes; more digits are allowed, a book is
-/// not.
-const MAX_NUMBER: usize = 1024;
-
-/// Makes `{"current":N}`, and keeps the last one: the same number again costs a comparison and a
+/// Makes `{"current":V}`, and keeps the last one: the same value again costs a comparison and a
 /// reference count. Values change about once a second and are read 100,000 times in it.
-#[derive(Default)]
 pub struct CurrentBody {
-    last: RefCell<Bytes>,
+    kind: ValueKind,
+    last: RefCell<Last>,
+}
+
+/// A body and what it was made of.
+#[derive(Default)]
+struct Last {
+    stored: Vec<u8>,
+    body: Bytes,
 }
 
 impl CurrentBody {
-    /// The body for a stored number, byte for byte as it stands in Redis.
+    /// For values of this kind.
+    pub fn new(kind: ValueKind) -> Self {
+        CurrentBody {
+            kind,
+            last: RefCell::default(),
+        }
+    }
+
+    /// The body for a stored value.
     ///
     /// # Errors
-    /// What is stored is no JSON number.
+    /// What is stored is of another kind.
     pub fn render(&self, stored: &[u8]) -> Result<Bytes, ReadError> {
         let mut last = self.last.borrow_mut();
-        let known = last
-            .strip_prefix(OPEN)
-            .and_then(|rest| rest.strip_suffix(b"}"));
-        if known == Some(stored) {
-            return Ok(last.clone());
+        if last.stored == stored && !last.body.is_empty() {
+            return Ok(last.body.clone());
         }
-        if !is_relayed(stored) {
-            return Err(ReadError::NotANumber { field: None });
-        }
-        *last = current(stored);
-        Ok(last.clone())
+        let body =
+            current(self.kind, stored).map_err(|why| ReadError::Unfit { field: None, why })?;
+        // Of a large one that is gone, nothing stays.
+        last.stored = stored.to_vec();
+        last.body = body.clone();
+        Ok(body)
     }
 }
 
-/// `{"current":N}` for a stored number.
-fn current(stored: &[u8]) -> Bytes {
-    let mut body = BytesMut::with_capacity(OPEN.len() + stored.len() + 1);
+/// `{"current":V}` for a stored value.
+///
+/// # Errors
+/// What is stored is of another kind.
+pub fn current(kind: ValueKind, stored: &[u8]) -> Result<Bytes, Unfit> {
+    let mut body = BytesMut::with_capacity(OPEN.len() + stored.len() + 3);
     body.put_slice(OPEN);
-    body.put_slice(stored);
+    kind.render(stored, &mut body)?;
     body.put_u8(b'}');
-    body.freeze()
+    Ok(body.freeze())
 }
 
 /// Each name of an `HMGET` with the body that a read of it alone has; `None` for a field that is
 /// not there.
 pub fn each<'a>(
+    kind: ValueKind,
     names: &'a [Box<[u8]>],
     reply: Reply<'a>,
 ) -> impl Iterator<Item = (&'a [u8], Option<Bytes>)> {
@@ -64,9 +77,9 @@ pub fn each<'a>(
         _ => None,
     };
     let values = values.into_iter().flatten();
-    let known = |(name, value): (&'a [u8], Reply<'a>)| match value.plain() {
+    let known = move |(name, value): (&'a [u8], Reply<'a>)| match value.plain() {
         Reply::Null => Some((name, None)),
-        Reply::Bulk(stored) if is_relayed(stored) => Some((name, Some(current(stored)))),
+        Reply::Bulk(stored) => Some((name, Some(current(kind, stored).ok()?))),
         _ => None,
     };
     let names = names.iter().map(Box::as_ref);
@@ -105,8 +118,8 @@ pub fn many_kept(
 /// `names` must be of the alphabet of field names, which needs no JSON escapes.
 ///
 /// # Errors
-/// One of the values is no JSON number, or the reply has another shape.
-pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
+/// One of the values is of another kind, or the reply has another shape.
+pub fn many(kind: ValueKind, names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
     let Reply::Array(values) = reply else {
         return Err(ReadError::wrong_type(ReadCommand::Hmget, reply));
     };
@@ -124,21 +137,16 @@ pub fn many(names: &[Box<[u8]>], reply: Reply<'_>) -> Result<Bytes, ReadError> {
         body.put_slice(b"\":");
         match value.plain() {
             Reply::Null => body.put_slice(b"null"),
-            Reply::Bulk(stored) if is_relayed(stored) => body.put_slice(stored),
-            Reply::Bulk(_) => {
+            Reply::Bulk(stored) => kind.render(stored, &mut body).map_err(|why| {
                 let field = Some(printable(name).into());
-                return Err(ReadError::NotANumber { field });
-            }
+                ReadError::Unfit { field, why }
+            })?,
             other => return Err(ReadError::wrong_type(ReadCommand::Hmget, other)),
         }
         before = b',';
     }
     body.put_u8(b'}');
     Ok(body.freeze())
-}
-
-fn is_relayed(stored: &[u8]) -> bool {
-    stored.len() <= MAX_NUMBER && is_json_number(stored)
 }
 
 #[cfg(test)]
@@ -148,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_same_number_again_is_the_same_memory() {
-        let current = CurrentBody::default();
+        let current = CurrentBody::new(ValueKind::Number);
         let first = current.render(b"12.50").unwrap();
         assert_eq!(first, "{\"current\":12.50}");
         assert_eq!(current.render(b"12.50").unwrap().as_ptr(), first.as_ptr());
@@ -158,15 +166,25 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_never_relayed() {
-        let current = CurrentBody::default();
-        let long = vec![b'1'; MAX_NUMBER + 1];
+        let current = CurrentBody::new(ValueKind::Number);
+        let long = vec![b'1'; 1024 + 1];
         for stored in [&b"nan"[..], b"", b"1}", b"+1", b"12.5\r\n", &long] {
             assert!(
-                matches!(current.render(stored), Err(ReadError::NotANumber { .. })),
+                matches!(current.render(stored), Err(ReadError::Unfit { .. })),
                 "{stored:?}"
             );
         }
-        assert_eq!(current.render(&long[1..]).unwrap().len(), MAX_NUMBER + 12);
+        assert_eq!(current.render(&long[1..]).unwrap().len(), 1024 + 12);
+    }
+
+    #[test]
+    fn a_text_is_not_taken_for_what_another_one_looks_like() {
+        let current = CurrentBody::new(ValueKind::Text);
+        assert_eq!(current.render(b"\n").unwrap(), "{\"current\":\"\\n\"}");
+        assert_eq!(current.render(b"\\n").unwrap(), "{\"current\":\"\\\\n\"}");
+        assert_eq!(current.render(b"").unwrap(), "{\"current\":\"\"}");
+        let empty = CurrentBody::new(ValueKind::Json);
+        assert!(empty.render(b"").is_err());
     }
 
     #[test]
@@ -177,7 +195,11 @@ mod tests {
         ];
         let check = |wire: &'static [u8]| {
             let mut decoder = Decoder::new(Limits::default());
-            many(&names, decoder.decode(wire).unwrap().unwrap().reply)
+            many(
+                ValueKind::Number,
+                &names,
+                decoder.decode(wire).unwrap().unwrap().reply,
+            )
         };
         let body = check(b"*2\r\n$3\r\n1.1\r\n$-1\r\n").unwrap();
         assert_eq!(body, "{\"EUR\":1.1,\"U~D\":null}");
@@ -187,8 +209,9 @@ mod tests {
         );
         assert_eq!(
             check(b"*2\r\n$1\r\n0\r\n$1\r\nx\r\n"),
-            Err(ReadError::NotANumber {
-                field: Some("U~D".into())
+            Err(ReadError::Unfit {
+                field: Some("U~D".into()),
+                why: Unfit::NotANumber,
             })
         );
         assert!(matches!(

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::key::HASH;
+use super::key::HashName;
 use super::master::Master;
 use super::waiter::Answer;
 use super::write_error::{Progress, WriteError};
@@ -24,6 +24,7 @@ use redis_api_wire::resp;
 /// There is no room, or no answer; the write was not sent.
 pub async fn has_room(
     master: &Master,
+    hash: &HashName,
     field: &[u8],
     max: u64,
     report: &impl Fn(Progress),
@@ -32,8 +33,8 @@ pub async fn has_room(
         report(Progress::Waiting);
         let link = master.link().await?;
         let ask = |command: &[&[u8]]| ask(master, &link, command);
-        let asked = ask(&[b"HEXISTS", HASH.as_bytes(), field])
-            .and_then(|exists| Ok((exists, ask(&[b"HLEN", HASH.as_bytes()])?)));
+        let asked = ask(&[b"HEXISTS", hash.as_bytes(), field])
+            .and_then(|exists| Ok((exists, ask(&[b"HLEN", hash.as_bytes()])?)));
         let (exists, fields) = match asked {
             Ok(answers) => answers,
             Err(Refusal::NotReady) => {

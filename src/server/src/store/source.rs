@@ -16,7 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::found::{ReadError, ReadWaiter};
-use super::key::HASH;
+use super::key::HashName;
 use super::probe::{self, Question, ReadCommand, Replication, Rule};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Set};
@@ -78,13 +78,13 @@ pub struct Source {
 
 impl Source {
     /// The server at `address`, by these links, which is usable by this rule and if it answers a
-    /// read of the field `probed`.
+    /// read of the field `probed` of the hash.
     pub fn new(
         server: ReadServer,
         address: String,
         rule: Rule,
         set: Set<ReadWaiter>,
-        probed: &[u8],
+        (hash, probed): (&HashName, &[u8]),
         metrics: Arc<metrics::Worker>,
     ) -> Self {
         let info = |question, name: &[u8]| (question, resp::constant(&[b"INFO", name]));
@@ -92,7 +92,7 @@ impl Source {
             info(Question::Persistence, b"persistence"),
             (
                 Question::Read,
-                resp::constant(&[b"HGET", HASH.as_bytes(), probed]),
+                resp::constant(&[b"HGET", hash.as_bytes(), probed]),
             ),
             info(Question::Replication, b"replication"),
         ];

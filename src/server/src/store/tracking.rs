@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::{Cache, CachedField};
 use super::found::ReadWaiter;
-use super::key::HASH;
+use super::key::HashName;
 use crate::metrics;
 use crate::net::Link;
 use redis_api_wire::conn::printable;
@@ -64,6 +64,7 @@ struct LinkTracking {
 
 /// See the module. Of one worker.
 pub struct Tracking {
+    hash: HashName,
     cache: RefCell<Cache>,
     links: Box<[LinkTracking]>,
     address: String,
@@ -78,14 +79,16 @@ pub struct Tracking {
 }
 
 impl Tracking {
-    /// For so many links to the server at `address`.
+    /// For this hash, over so many links to the server at `address`.
     pub fn new(
         options: TrackedOptions,
+        hash: HashName,
         links: usize,
         address: String,
         metrics: Arc<metrics::Worker>,
     ) -> Self {
         Tracking {
+            hash,
             cache: RefCell::new(Cache::new(options.max_bytes, options.max_age)),
             links: (0..links).map(|_| LinkTracking::default()).collect(),
             address,
@@ -192,7 +195,9 @@ impl Tracking {
             return;
         }
         let concerns = match words.next().map(Reply::plain) {
-            Some(Reply::Array(mut keys)) => keys.any(|key| key.as_text() == Some(HASH.as_bytes())),
+            Some(Reply::Array(mut keys)) => {
+                keys.any(|key| key.as_text() == Some(self.hash.as_bytes()))
+            }
             // Null: all keys. Anything else is not understood: to drop too much is safe.
             _ => true,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::confirm::confirm;
-use super::key::HASH;
+use super::key::HashName;
 use super::master::{Master, MasterOwner};
 use super::room;
 use super::waiter::Answer;
@@ -18,8 +18,10 @@ use redis_api_wire::conn::Refusal;
 use redis_api_wire::resp::{self, ErrorKind};
 
 /// How to write.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
+    /// The hash that is written.
+    pub hash: HashName,
     /// Replicas that must have a write before it is a success; 0: the master's word is enough.
     pub replicas: u64,
 }
@@ -73,7 +75,7 @@ impl Writes {
         max: u64,
         report: &impl Fn(Progress),
     ) -> Result<(), WriteError> {
-        room::has_room(&self.master, field, max, report).await
+        room::has_room(&self.master, &self.options.hash, field, max, report).await
     }
 
     /// Stores `value` in a field of the hash; `Ok` only after the master said that it is done, and
@@ -96,6 +98,7 @@ impl Writes {
         report: &impl Fn(Progress),
     ) -> Result<(), WriteError> {
         let (master, wanted) = (&*self.master, self.options.replicas);
+        let hash = self.options.hash.as_bytes();
         let mut refusals = 0;
         report(Progress::Waiting);
         loop {
@@ -104,7 +107,7 @@ impl Writes {
             let answer = Answer::new(1);
             let waiter = WriteWaiter::Hset(answer.clone());
             let sent = link.enqueue(waiter, master.now(), |out| {
-                resp::command(out, &[b"HSET", HASH.as_bytes(), field, value]);
+                resp::command(out, &[b"HSET", hash, field, value]);
             });
             match sent {
                 Ok(()) => {}

@@ -59,6 +59,7 @@ pub fn run_api(process: &Options, api: ApiOptions) -> Result<(), Error> {
     let service = service::Options {
         request_timeout: process.request_timeout,
         max_body: api.max_body,
+        values: api.reads.values,
         guard: Guard::open(api.guard.clone()).map_err(Error::Token)?,
     };
     run(process, move |context| start(&api, &service, context))
@@ -83,12 +84,12 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
         Fallback::new(
             links.address(),
             links.set.clone(),
-            probed,
+            (&options.reads.hash, probed),
             *share,
             metrics.clone(),
         )
     });
-    let mut how = options.reads;
+    let mut how = options.reads.clone();
     how.tracked.max_bytes /= context.workers;
     let reads = Reads::new(
         how,
@@ -104,7 +105,7 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
         links.drive(&reads.owner(ReadServer::Fallback), context);
     }
     let writes = Rc::new(Writes::new(
-        options.writes,
+        options.writes.clone(),
         write.address(),
         write.set.clone(),
         turn.clone(),

@@ -38,6 +38,8 @@ impl Rig {
     fn new(mode: ReadMode, links: usize) -> Rig {
         let metrics = Arc::new(metrics::Worker::default());
         let options = ReadOptions {
+            hash: HashName::default(),
+            values: ValueKind::Number,
             mode,
             role: ReadRole::Any,
             max_stale: None,
@@ -333,7 +335,10 @@ fn a_reply_that_is_no_value_is_told_apart_and_may_end_its_connection() {
     check(
         false,
         b"$1\r\nx\r\n",
-        ReadError::NotANumber { field: None },
+        ReadError::Unfit {
+            field: None,
+            why: crate::store::Unfit::NotANumber,
+        },
         Ok(()),
     );
 }

@@ -32,7 +32,10 @@ impl Rig {
     fn new(links: usize, replicas: u64) -> Rig {
         let metrics = Arc::new(metrics::Worker::default());
         let role = RoleMetrics::new(metrics.clone(), Side::Write);
-        let options = WriteOptions { replicas };
+        let options = WriteOptions {
+            replicas,
+            ..WriteOptions::default()
+        };
         let set = Set::new(links, &role);
         let writes = Writes::new(options, "m:1".into(), set.clone(), Rc::default(), metrics);
         let hands = test::hands(&set, &writes.owner());
