@@ -14,6 +14,7 @@ pub mod fake;
 pub mod files;
 pub mod http;
 pub mod load;
+pub mod peer;
 pub mod poll;
 pub mod port;
 pub mod process;
