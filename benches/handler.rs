@@ -31,7 +31,7 @@ use redis_api_server::parts::{
     Api, Guard, Hello, Limits, RoleMetrics, Server, Service, ServiceOptions, Set, Side, Timeouts,
     Writes,
 };
-use redis_api_server::{ReadMode, ValueKind, WriteOptions};
+use redis_api_server::{CachingOptions, ReadMode, ValueKind, WriteOptions};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
 use tokio::task::spawn_local;
 
@@ -143,6 +143,7 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
         request_timeout: TIMEOUT,
         max_body: 4096,
         values: ValueKind::Number,
+        caching: CachingOptions::default(),
         guard: Guard::default(),
     };
     let api = Api::new(options, reads, Rc::new(writes), turn, metrics);

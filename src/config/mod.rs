@@ -17,6 +17,7 @@ use crate::log;
 
 mod access;
 mod address;
+mod caching;
 mod command_line;
 mod common;
 mod data;

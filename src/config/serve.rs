@@ -11,7 +11,7 @@ use redis_api_server::{
 
 use super::common::{choice, listen, listen_apart, workers};
 use super::values::Values;
-use super::{access, data, degraded, parsers, redis};
+use super::{access, caching, data, degraded, parsers, redis};
 
 /// Options of `serve`.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub(super) fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let (read, write) = endpoints(values);
     let reads = reads(values);
     let guard = access::access(values, listen.map(|port| port.address));
+    let caching = caching::caching(values);
     let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
     let max_body = values.parsed("max-body", parsers::size);
     let redis_wait = values.parsed("redis-wait", parsers::duration_or_unlimited);
@@ -53,6 +54,7 @@ pub(super) fn serve(values: &mut Values<'_>) -> Option<Serve> {
             reads,
             fallback: fallback?,
             max_body: max_body?,
+            caching,
             guard: guard?,
         },
     })

@@ -1,5 +1,6 @@
 //! The table of subcommands: which groups of flags each takes.
 
+use super::caching::CACHES;
 use super::data::DATA;
 use super::flag::{Group, Subcommand};
 use super::flags::{
@@ -18,6 +19,7 @@ const SERVE: &[&Group] = &[
     &READS,
     &WRITES,
     &ACCESS,
+    &CACHES,
     &LIMITS,
     &CLIENTS,
     &PROCESS,

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "rig")]
 mod aggregator;
+mod caching;
 mod check;
 #[cfg(feature = "rig")]
 mod dashboard;

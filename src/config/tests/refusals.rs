@@ -21,6 +21,7 @@ fn all_wrong_values_are_named_at_once() {
             "--max-fields=-1",
             "--cors-origin=https://a/",
             "--cors-origin=https://b,https://b",
+            "--cache-control=a\nb",
         ],
         &[
             ("REDIS_API_DRAIN_DELAY", "5"),
@@ -46,6 +47,7 @@ fn all_wrong_values_are_named_at_once() {
         "--fields: \"EUR,a/b,EUR\" is not valid; expected a comma-separated list of names",
         "--max-fields: \"-1\" is not valid; expected a whole number from 0",
         "--cors-origin: \"https://a/,https://b,https://b\" is not valid; expected *, none",
+        "--cache-control: \"a\\nb\" is not valid; expected directives",
         "REDIS_API_DRAIN_DELAY (environment): \"5\" is not valid; expected a duration",
         "REDIS_API_PIN (environment): \"yes\" is not valid; expected true or false",
         "REDIS_TLS_WRITE (environment): \"maybe\" is not valid; expected true or false",

@@ -57,6 +57,7 @@ pub mod token_file;
 mod turn;
 pub mod worker;
 
+pub use http::caching::{Options as CachingOptions, cache_control};
 pub use http::cors::Cors;
 pub use http::guard::{Fields, Options as GuardOptions};
 pub use http::small;

@@ -5,21 +5,26 @@ use std::rc::Rc;
 
 use hyper::header::HeaderValue;
 
+use super::response::More;
+
 /// Ages change once a second, and there are many answers in a second: the last value is kept. In
 /// an [`Rc`], so that an answer without the header carries a null pointer and no more.
 #[derive(Default)]
-pub struct AgeHeader(RefCell<Option<(u32, Rc<HeaderValue>)>>);
+pub struct AgeHeader(RefCell<Option<(u32, Rc<More>)>>);
 
 impl AgeHeader {
     /// The header for an age in seconds.
-    pub fn of(&self, seconds: u32) -> Rc<HeaderValue> {
+    pub fn of(&self, seconds: u32) -> Rc<More> {
         let mut last = self.0.borrow_mut();
         if let Some((age, value)) = &*last
             && *age == seconds
         {
             return value.clone();
         }
-        let value = Rc::new(HeaderValue::from(seconds));
+        let value = Rc::new(More {
+            age: Some(HeaderValue::from(seconds)),
+            ..More::default()
+        });
         *last = Some((seconds, value.clone()));
         value
     }
@@ -33,7 +38,8 @@ mod tests {
     fn every_age_has_its_own_value() {
         let header = AgeHeader::default();
         let check = |seconds, expected: &str| {
-            assert_eq!(header.of(seconds).as_bytes(), expected.as_bytes());
+            let age = header.of(seconds).age.clone();
+            assert_eq!(age, HeaderValue::from_str(expected).ok());
         };
         check(0, "0");
         check(11, "11");

@@ -2,6 +2,7 @@
 //! server for probes, scrapers and pages.
 
 mod age;
+pub mod caching;
 pub mod cors;
 pub mod guard;
 pub mod hello;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
@@ -52,7 +52,11 @@ enum Extra {
     None,
     RetryAfter,
     Allow(Methods),
-    Preflight(Methods),
+    Preflight {
+        methods: Methods,
+        /// Reads may ask by `If-None-Match`.
+        conditional: bool,
+    },
     Challenge,
     Close,
 }
@@ -63,7 +67,19 @@ pub struct ResponseDraft {
     status: StatusCode,
     body: Bytes,
     extra: Extra,
-    age: Option<Rc<HeaderValue>>,
+    more: Option<Rc<More>>,
+}
+
+/// Headers that few answers have. Behind a pointer, so that all others carry a null one and no
+/// more.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// `X-Data-Age`, in seconds.
+    pub age: Option<HeaderValue>,
+    /// `ETag`.
+    pub tag: Option<HeaderValue>,
+    /// `Cache-Control`.
+    pub cache_control: Option<HeaderValue>,
 }
 
 impl ResponseDraft {
@@ -72,18 +88,44 @@ impl ResponseDraft {
             status,
             body: body.into(),
             extra,
-            age: None,
+            more: None,
         }
     }
 
     /// The same, with `X-Data-Age`.
-    pub fn with_age(mut self, seconds: Rc<HeaderValue>) -> Self {
-        self.age = Some(seconds);
+    pub fn with_age(mut self, seconds: Rc<More>) -> Self {
+        self.more = Some(seconds);
+        self
+    }
+
+    /// The same, with what caches are told.
+    pub fn with_caching(
+        mut self,
+        tag: Option<HeaderValue>,
+        cache_control: Option<HeaderValue>,
+    ) -> Self {
+        let age = self.more.and_then(|more| more.age.clone());
+        self.more = Some(Rc::new(More {
+            age,
+            tag,
+            cache_control,
+        }));
+        self
+    }
+
+    /// `304`: a `200` whose body the client has.
+    pub fn not_modified(mut self) -> Self {
+        self.status = StatusCode::NOT_MODIFIED;
+        self.body = Bytes::new();
         self
     }
 
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// `200` with a JSON body.
@@ -103,8 +145,11 @@ impl ResponseDraft {
     }
 
     /// `204` with what a browser asks before it posts.
-    pub fn preflight(methods: Methods) -> Self {
-        let extra = Extra::Preflight(methods);
+    pub fn preflight(methods: Methods, conditional: bool) -> Self {
+        let extra = Extra::Preflight {
+            methods,
+            conditional,
+        };
         ResponseDraft::new(StatusCode::NO_CONTENT, Bytes::new(), extra)
     }
 
@@ -351,7 +396,7 @@ impl ResponseDraft {
     pub fn write_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<usize>) {
         let is_plain = self.status == StatusCode::OK
             && self.extra == Extra::None
-            && self.age.is_none()
+            && self.more.is_none()
             && *cors == Cors::Any;
         if is_plain {
             out.extend_from_slice(PLAIN_HEAD);
@@ -391,7 +436,10 @@ impl ResponseDraft {
         cors: &Cors,
         origin: Option<usize>,
     ) -> Response<Body> {
-        if self.status != StatusCode::NO_CONTENT {
+        if !matches!(
+            self.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        ) {
             headers.insert(CONTENT_TYPE, JSON);
         }
         cors.apply(origin, headers);
@@ -404,27 +452,57 @@ impl ResponseDraft {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Extra::Preflight(methods) => {
+            Extra::Preflight {
+                methods,
+                conditional,
+            } => {
                 headers.insert(ALLOW, methods.header());
                 if *cors != Cors::Nobody {
-                    let allowed = HeaderValue::from_static("Content-Type, Authorization");
+                    let allowed = HeaderValue::from_static(match conditional {
+                        true => "Content-Type, Authorization, If-None-Match",
+                        false => "Content-Type, Authorization",
+                    });
                     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.header());
                     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
                     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
                 }
             }
         }
-        if let Some(age) = self.age {
-            headers.insert(X_DATA_AGE, HeaderValue::clone(&age));
-            if *cors != Cors::Nobody {
-                let exposed = HeaderValue::from_static("X-Data-Age");
-                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
-            }
+        if let Some(more) = self.more {
+            more.add_to(headers, *cors != Cors::Nobody);
         }
         let mut response = Response::new(Body::new(self.body));
         *response.status_mut() = self.status;
         std::mem::swap(response.headers_mut(), headers);
         response
+    }
+}
+
+impl More {
+    /// Adds the headers; and for pages of other origins, if there may be any, which of them they
+    /// may read.
+    fn add_to(&self, headers: &mut HeaderMap, is_shared: bool) {
+        let lines = [
+            (X_DATA_AGE, &self.age),
+            (ETAG, &self.tag),
+            (CACHE_CONTROL, &self.cache_control),
+        ];
+        for (name, value) in lines {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+        // Caching is open to all pages as it is.
+        let exposed = match (&self.age, &self.tag) {
+            (Some(_), Some(_)) => "X-Data-Age, ETag",
+            (Some(_), None) => "X-Data-Age",
+            (None, Some(_)) => "ETag",
+            (None, None) => return,
+        };
+        if is_shared {
+            let exposed = HeaderValue::from_static(exposed);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
     }
 }
 
@@ -562,7 +640,7 @@ mod tests {
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-        let draft = ResponseDraft::preflight(Methods::All);
+        let draft = ResponseDraft::preflight(Methods::All, false);
         let response = draft.into_response(&mut headers, &any, None);
         assert!(!response.headers().contains_key(CONTENT_TYPE));
         let methods = "GET, HEAD, POST, OPTIONS";

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
 use super::age::AgeHeader;
+use super::caching::{self, Condition};
 use super::guard::{Denial, Guard};
 use super::host;
 use super::posted;
@@ -40,6 +41,8 @@ pub struct Options {
     pub max_body: usize,
     /// What is stored, and so what may be posted.
     pub values: ValueKind,
+    /// What caches are told.
+    pub caching: caching::Options,
     /// Who may write, and which fields there are.
     pub guard: Guard,
 }
@@ -52,6 +55,8 @@ struct Inner {
     options: Options,
     /// Whether there is a `/`: asked for every request.
     serves_current: bool,
+    /// Whether caches are told anything: asked for every request.
+    caches: bool,
     reads: Rc<Reads>,
     writes: Rc<Writes>,
     turn: Rc<Turn>,
@@ -70,6 +75,7 @@ impl Api {
     ) -> Self {
         Api(Rc::new(Inner {
             serves_current: options.guard.serves(CURRENT.as_bytes()),
+            caches: !options.caching.is_off(),
             options,
             reads,
             writes,
@@ -106,7 +112,10 @@ impl Api {
                 Ok(()) => self.post(route, body, entry),
                 Err(denial) => self.deny(denial),
             },
-            Method::OPTIONS => Work::done(ResponseDraft::preflight(methods)),
+            Method::OPTIONS => {
+                let conditional = self.0.options.caching.etag;
+                Work::done(ResponseDraft::preflight(methods, conditional))
+            }
             _ => Work::done(ResponseDraft::method_not_allowed(methods, None)),
         }
     }
@@ -191,11 +200,30 @@ impl Api {
         draft
     }
 
-    /// Counts a request that is answered now.
-    fn observe(&self, method: metrics::Method, draft: &ResponseDraft, entry: &Entry) {
-        let Inner { turn, metrics, .. } = &*self.0;
+    /// Makes the answer what it is for caches, and counts it: it is given now.
+    fn finish(
+        &self,
+        method: metrics::Method,
+        draft: ResponseDraft,
+        condition: Option<&Condition>,
+        entry: &Entry,
+    ) -> ResponseDraft {
+        let Inner {
+            turn,
+            metrics,
+            options,
+            ..
+        } = &*self.0;
+        let draft = match self.0.caches {
+            false => draft,
+            true => {
+                let is_read = matches!(method, metrics::Method::Get | metrics::Method::Head);
+                options.caching.apply(draft, is_read, condition)
+            }
+        };
         let duration = turn.now().saturating_duration_since(entry.since());
         metrics.observe_request(method, draft.status().as_u16(), duration);
+        draft
     }
 
     /// The answer to a request whose deadline has passed.
@@ -232,6 +260,7 @@ impl Service for Api {
             && self.0.serves_current
             && host::is_valid(&request);
         let origin = self.0.options.guard.cors().position(request.headers());
+        let condition = self.0.options.caching.condition(request.headers());
         // Now rather than with the response: names and values are slices of hyper's read buffer,
         // which it can use again once the last of them is gone.
         let (work, mut headers) = if plain {
@@ -248,6 +277,7 @@ impl Service for Api {
             method,
             headers,
             origin,
+            condition,
         }
     }
 
@@ -256,6 +286,10 @@ impl Service for Api {
 
     fn plan(&self, request: &Request<Incoming>) -> Option<Plan> {
         if request.method() != Method::GET || !host::is_valid(request) {
+            return None;
+        }
+        // Changes with each value, so that hardly one comes again.
+        if self.0.options.caching.etag && request.headers().contains_key(IF_NONE_MATCH) {
             return None;
         }
         let route = Route::of(request.uri().path())?;
@@ -300,7 +334,7 @@ impl Service for Api {
                 self.read_response(outcome, repeat.absent)
             }
         };
-        self.observe(metrics::Method::Get, &draft, entry);
+        let draft = self.finish(metrics::Method::Get, draft, None, entry);
         draft.write_head(head, self.0.options.guard.cors(), repeat.origin);
         Poll::Ready(draft.into_body())
     }
@@ -327,6 +361,7 @@ impl Service for Api {
             method: metrics::Method::of(&request.method),
             headers: HeaderMap::new(),
             origin: self.0.options.guard.cors().position(&request.headers),
+            condition: None,
         }
     }
 
@@ -391,6 +426,8 @@ pub struct Answering {
     headers: HeaderMap,
     /// The place of the request's origin in the list of those that may read.
     origin: Option<usize>,
+    /// What the client has already.
+    condition: Option<Condition>,
 }
 
 impl Answering {
@@ -418,7 +455,8 @@ impl Future for Answering {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
         let draft = ready!(self.poll_draft(cx));
         let this = &mut *self;
-        this.api.observe(this.method, &draft, &this.entry);
+        let condition = this.condition.as_ref();
+        let draft = this.api.finish(this.method, draft, condition, &this.entry);
         let cors = this.api.0.options.guard.cors();
         Poll::Ready(draft.into_response(&mut this.headers, cors, this.origin))
     }

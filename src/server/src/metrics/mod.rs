@@ -57,8 +57,8 @@ pub static BATCH_BOUNDS: Bounds<13> =
     Bounds::new([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096]);
 
 /// Status codes that the server sends, and so counts apart; any other is counted as `other`.
-const CODES: [u16; 14] = [
-    200, 204, 400, 401, 404, 405, 408, 409, 413, 431, 500, 502, 503, 504,
+const CODES: [u16; 15] = [
+    200, 204, 304, 400, 401, 404, 405, 408, 409, 413, 431, 500, 502, 503, 504,
 ];
 /// The last slot is `other`.
 const CODE_SLOTS: usize = CODES.len() + 1;

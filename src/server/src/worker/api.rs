@@ -8,6 +8,7 @@ use tokio::task::spawn_local;
 
 use super::thread::Context;
 use super::{Error, Options, run};
+use crate::http::caching;
 use crate::http::guard::{self, Guard};
 use crate::http::service::{self, Api};
 use crate::metrics::{RoleMetrics, Side};
@@ -38,6 +39,8 @@ pub struct ApiOptions {
     pub fallback: Option<FallbackOptions>,
     /// Bytes of a request's body, at least 1.
     pub max_body: usize,
+    /// What caches are told of answers.
+    pub caching: caching::Options,
     /// Who may write, and which fields there are.
     pub guard: guard::Options,
 }
@@ -60,6 +63,7 @@ pub fn run_api(process: &Options, api: ApiOptions) -> Result<(), Error> {
         request_timeout: process.request_timeout,
         max_body: api.max_body,
         values: api.reads.values,
+        caching: api.caching.clone(),
         guard: Guard::open(api.guard.clone()).map_err(Error::Token)?,
     };
     run(process, move |context| start(&api, &service, context))
