@@ -27,6 +27,7 @@ WORKDIR /build
 COPY --from=manifests /build ./
 RUN cargo build --release --locked --no-default-features --bin redis-api
 COPY src src
+COPY docs/openapi.yaml docs/
 # cargo goes by times, and the sources may be older than the build of their stand-ins.
 RUN find src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked --no-default-features --bin redis-api
@@ -36,6 +37,7 @@ WORKDIR /build
 COPY --from=manifests /build ./
 RUN cargo build --release --locked --bin redis-api
 COPY src src
+COPY docs/openapi.yaml docs/
 RUN find src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked --bin redis-api
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and what is missing: a Redis server with its client, a C
-# compiler, Chromium, curl, CA certificates, Rust, and for load vegeta (with a Go that can build
-# it). Says nothing and takes no time when nothing is missing.
+# compiler, Chromium, curl, CA certificates, Rust, for load vegeta (with a Go that can build it), and
+# for tests nginx and Schemathesis (with a Python that can run it). Says nothing and takes no time when nothing is missing.
 #
 # Packages are installed on Debian and Ubuntu; elsewhere this names what is missing and exits 1.
-# Only vegeta and Chromium may stay missing: that is said aloud, and all but load and the tests of
-# the dashboard works.
+# Only vegeta, Chromium, nginx and Schemathesis may stay missing: that is said aloud, and all but load
+# and some tests works.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,6 +18,9 @@ PATH=$PATH:$CARGO_HOME/bin:$tools_folder/bin
 # vegeta's newest release, and the oldest Go that its modules take.
 vegeta_module=github.com/tsenart/vegeta/v12@v12.13.0
 go_wanted=1.22
+
+# Compares the API with docs/openapi.yaml.
+schemathesis=schemathesis==4.32.5
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 # shellcheck source=scripts/go.sh
@@ -44,10 +47,11 @@ missing_tools() {
   fi
 }
 
-# The package starts a server on 6379 at once and at each boot: nobody asked for that here.
+# The packages start their servers (on 6379, on 80) at once and at each boot: nobody asked for that
+# here.
 silence_service() {
   local unit
-  for unit in redis-server valkey-server; do
+  for unit in "$@"; do
     if [ -d /run/systemd/system ]; then
       as_root systemctl disable --now "$unit" >/dev/null 2>&1 || true
     elif [ -x "/etc/init.d/$unit" ]; then
@@ -81,7 +85,7 @@ install_packages() {
   done
   as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -q -y --no-install-recommends "${packages[@]}"
-  if $new_server; then silence_service; fi
+  if $new_server; then silence_service redis-server valkey-server; fi
 }
 
 # Rust: an existing cargo is used if it is new enough, and never changed.
@@ -114,6 +118,25 @@ install_chromium() {
     apt-get install -q -y --no-install-recommends chromium
 }
 
+# For the test of a cache in front. Runs in a subshell, as install_vegeta.
+install_nginx() {
+  say "missing: nginx"
+  has apt-get && as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends nginx-light && silence_service nginx
+}
+
+# Into a folder of its own. Runs in a subshell, as install_vegeta.
+install_schemathesis() {
+  say "missing: Schemathesis; installing it into $tools_folder/python"
+  if ! python3 -m venv "$tools_folder/python" >/dev/null 2>&1; then
+    say "missing: Python with venv"
+    has apt-get && as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -q -y --no-install-recommends python3-venv || return 1
+    python3 -m venv --clear "$tools_folder/python" || return 1
+  fi
+  "$tools_folder/python/bin/pip" install -q --disable-pip-version-check "$schemathesis"
+}
+
 # Runs in a subshell whose failure is no failure of the setup: `set -e` does not hold in it.
 install_vegeta() {
   local go
@@ -139,4 +162,12 @@ fi
 if ! has chromium && ! has chromium-browser && ! has google-chrome && ! (install_chromium); then
   say "NO CHROMIUM: it could not be installed, so the tests of the dashboard fail; for the rest it is"
   say "not needed. By hand: any package that has chromium, chromium-browser or google-chrome on PATH"
+fi
+if ! has nginx && ! [ -x /usr/sbin/nginx ] && ! (install_nginx); then
+  say "NO NGINX: it could not be installed, so the test with a cache in front is skipped. By hand: any"
+  say "package that has nginx on PATH"
+fi
+if ! has schemathesis && ! [ -x "$tools_folder/python/bin/schemathesis" ] && ! (install_schemathesis); then
+  say "NO SCHEMATHESIS: it could not be installed, so the API is not compared with docs/openapi.yaml. By"
+  say "hand: pipx install $schemathesis"
 fi

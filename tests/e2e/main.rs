@@ -30,6 +30,7 @@ mod local;
 mod logs;
 #[cfg(feature = "rig")]
 mod messages;
+mod openapi;
 mod outages;
 mod pipelining;
 #[cfg(feature = "rig")]

@@ -5,6 +5,7 @@
 //! | `GET /livez` | `200 {"live":true}` |
 //! | `GET /readyz` | `200 {"ready":true}`, or `503 {"ready":false,"missing":["…"]}` |
 //! | `GET /metrics` | the Prometheus text |
+//! | `GET /openapi.yaml` | what the API is, for machines |
 //!
 //! Invariants: nothing here talks to Redis or waits for a worker, so that liveness says whether the
 //! process runs and no more (a restart would not cure Redis); few connections at a time, of which
@@ -34,6 +35,9 @@ const LIMITS: Limits = Limits {
     connections: 32,
     client_gone: Duration::from_secs(10),
 };
+
+/// The API as an OpenAPI document.
+const OPENAPI: &str = include_str!("../../../../docs/openapi.yaml");
 
 /// What the admin server knows of the process.
 #[derive(Debug)]
@@ -105,10 +109,11 @@ fn respond(method: &Method, path: &str, state: &State) -> Response<Body> {
         "/livez" => |_| json(StatusCode::OK, &Live { live: true }),
         "/readyz" => readyz,
         "/metrics" => metrics,
+        "/openapi.yaml" => |_| answer(StatusCode::OK, "application/yaml", OPENAPI),
         _ => {
             return error(
                 StatusCode::NOT_FOUND,
-                "Not found: try /livez, /readyz or /metrics",
+                "Not found: try /livez, /readyz, /metrics or /openapi.yaml",
             );
         }
     };
@@ -235,7 +240,8 @@ mod tests {
         with_server(
             State::new(Registry::new(2, false)),
             |address, _| async move {
-                let unknown = r#"{"error":"Not found: try /livez, /readyz or /metrics"}"#;
+                let unknown =
+                    r#"{"error":"Not found: try /livez, /readyz, /metrics or /openapi.yaml"}"#;
                 check(address, "GET /livez", 200, r#"{"live":true}"#).await;
                 check(address, "GET /livez?verbose", 200, r#"{"live":true}"#).await;
                 check(address, "GET /readyz", 200, r#"{"ready":true}"#).await;
