@@ -1,0 +1,79 @@
+//! What outcomes become.
+
+use super::*;
+
+#[test]
+fn every_error_word_has_its_status() {
+    let check = |text: &str, expected: u16| {
+        let kind = ErrorKind::of(text.as_bytes());
+        let read = ResponseDraft::read_error(
+            &ReadError::Refused {
+                kind,
+                text: text.into(),
+            },
+            None,
+        );
+        assert_eq!(read.status.as_u16(), expected, "{text}");
+        let refused = WriteError::Refused {
+            kind,
+            text: text.into(),
+        };
+        let (write, outcome) = ResponseDraft::write_error(&refused);
+        assert_eq!(
+            (write.status.as_u16(), outcome),
+            (expected, WriteOutcome::Refused)
+        );
+        let body = String::from_utf8_lossy(&write.body).into_owned();
+        assert!(
+            body.contains(text) && body.ends_with(",\"outcome\":\"refused\"}"),
+            "{body}"
+        );
+    };
+    check("LOADING Redis is loading the dataset in memory", 503);
+    check("MASTERDOWN Link with MASTER is down", 503);
+    check("BUSY Redis is busy running a script.", 503);
+    check(
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        503,
+    );
+    check("READONLY You can't write against a read only replica.", 503);
+    check("NOAUTH Authentication required.", 502);
+    check("WRONGPASS invalid username-password pair", 502);
+    check(
+        "NOPERM this user has no permissions to run the 'hset' command",
+        502,
+    );
+    check("MOVED 3999 127.0.0.1:6381", 502);
+    check(
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        502,
+    );
+    check("ERR something else", 502);
+}
+
+#[test]
+fn the_plain_head_is_that_of_a_plain_answer() {
+    let draft = ResponseDraft::ok(Bytes::from_static(b"{}"));
+    let mut out = Vec::new();
+    draft.write_any_head(&mut out, &Cors::Any, None);
+    assert_eq!(out, PLAIN_HEAD);
+    out.clear();
+    draft.write_head(&mut out, &Cors::Any, None);
+    assert_eq!(out, PLAIN_HEAD);
+}
+
+#[test]
+fn a_503_says_when_to_come_again_and_every_answer_is_open_to_browsers() {
+    let mut headers = HeaderMap::new();
+    let any = Cors::Any;
+    let draft = ResponseDraft::read_error(&ReadError::Shed, None);
+    let response = draft.into_response(&mut headers, &any, None);
+    assert_eq!(response.headers()[RETRY_AFTER], "1");
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let draft = ResponseDraft::preflight(Methods::All, false);
+    let response = draft.into_response(&mut headers, &any, None);
+    assert!(!response.headers().contains_key(CONTENT_TYPE));
+    let methods = "GET, HEAD, POST, OPTIONS";
+    assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_METHODS], methods);
+}
