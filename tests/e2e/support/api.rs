@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -29,6 +29,8 @@ pub struct Builder {
     listen: Option<SocketAddr>,
     /// The hard limit on file descriptors, if not the caller's.
     descriptors: Option<u32>,
+    /// Files that it sees in place of `/etc/hosts` and `/etc/resolv.conf`.
+    names: Option<[PathBuf; 2]>,
     /// It has an admin port.
     admin: bool,
     /// Where stderr goes, if not to [`Api::log`].
@@ -92,6 +94,13 @@ impl Builder {
         self
     }
 
+    /// Shows it these files in place of `/etc/hosts` and `/etc/resolv.conf`, in a mount namespace of
+    /// its own: what is written into them later is what it finds. Needs the right to make one.
+    pub fn names(mut self, hosts: &Path, resolv: &Path) -> Builder {
+        self.names = Some([hosts.into(), resolv.into()]);
+        self
+    }
+
     /// Sends stderr there; what is on it is not in [`Api::log`].
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
         self.stderr = Some(stderr.into());
@@ -106,21 +115,33 @@ impl Builder {
 
     /// Reads from this server.
     pub fn read_from(self, redis: &Redis) -> Builder {
-        self.role("read", redis)
+        let addr = redis.addr().to_string();
+        self.role("read", redis, addr)
+    }
+
+    /// Reads from this server by another address.
+    pub fn read_at(self, addr: &str, redis: &Redis) -> Builder {
+        self.role("read", redis, addr.into())
     }
 
     /// Writes to this server.
     pub fn write_to(self, redis: &Redis) -> Builder {
-        self.role("write", redis)
+        let addr = redis.addr().to_string();
+        self.role("write", redis, addr)
     }
 
-    /// The flags for `role` with address, TLS, CA and password file of `redis`.
-    fn role(mut self, role: &str, redis: &Redis) -> Builder {
+    /// Writes to this server by another address.
+    pub fn write_at(self, addr: &str, redis: &Redis) -> Builder {
+        self.role("write", redis, addr.into())
+    }
+
+    /// The flags for `role` with this address, and TLS, CA and password file of `redis`.
+    fn role(mut self, role: &str, redis: &Redis, addr: String) -> Builder {
         let mut flag = |name: &str, value: Option<String>| {
             self.args.push(format!("--{role}-redis-{name}"));
             self.args.extend(value);
         };
-        flag("addr", Some(redis.addr().to_string()));
+        flag("addr", Some(addr));
         if let Some(ca) = redis.ca() {
             flag("tls", None);
             flag("ca-file", Some(ca.display().to_string()));
@@ -149,16 +170,7 @@ impl Builder {
             true => listen(free_port()),
             false => addr,
         };
-        let binary = env!("CARGO_BIN_EXE_redis-api");
-        let mut command = match self.descriptors {
-            None => Command::new(binary),
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
-                shell.arg("-c").arg(script).arg(binary);
-                shell
-            }
-        };
+        let mut command = program(self.descriptors, self.names.as_ref());
         // Every flag has a variable: nothing of the caller's environment may leak in.
         command.env_clear();
         for kept in ["PATH", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
@@ -194,6 +206,28 @@ impl Builder {
     }
 }
 
+/// The binary, behind the shell that limits it or gives it other names.
+fn program(descriptors: Option<u32>, names: Option<&[PathBuf; 2]>) -> Command {
+    let binary = env!("CARGO_BIN_EXE_redis-api");
+    let shell = |mut command: Command, script: &str| {
+        command.args(["sh", "-c", &format!("{script} && exec \"$0\" \"$@\"")]);
+        command.arg(binary);
+        command
+    };
+    match (descriptors, names) {
+        (None, None) => Command::new(binary),
+        (Some(limit), _) => shell(Command::new("env"), &format!("ulimit -n {limit}")),
+        (None, Some([hosts, resolv])) => {
+            let mut command = Command::new("unshare");
+            command.arg("--mount");
+            let (hosts, resolv) = (hosts.display(), resolv.display());
+            let bind = |from, to| format!("mount --bind '{from}' {to}");
+            let binds = [bind(hosts, "/etc/hosts"), bind(resolv, "/etc/resolv.conf")];
+            shell(command, &binds.join(" && "))
+        }
+    }
+}
+
 /// Appends the lines of a pipe to the log, until the process has closed it.
 fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let log = Arc::clone(log);
@@ -222,6 +256,7 @@ impl Api {
             env: Vec::new(),
             listen: None,
             descriptors: None,
+            names: None,
             admin: true,
             stderr: None,
             listens: true,

@@ -20,19 +20,30 @@ pub const FIELDS: u32 = 50;
 /// Values of one field: `number * VERSIONS + version`.
 pub const VERSIONS: u32 = 1000;
 
-/// Threads, and connections of each: all of a thread's requests are out before it reads an answer.
-const THREADS: u32 = 4;
-const CONNECTIONS: u32 = 16;
+/// How much is asked, and what counts as an answer that hangs.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Threads, and connections of each: all of a thread's requests are out before it reads an
+    /// answer.
+    pub threads: u32,
+    pub connections: u32,
+    /// Between two rounds of a thread.
+    pub pause: Duration,
+    /// An answer later than this is one that hangs.
+    pub hung: Duration,
+}
 
-/// Between two rounds of a thread: a rate that leaves the machine to the servers.
-const PAUSE: Duration = Duration::from_millis(10);
+/// A rate that leaves the machine to the servers, and five times the default request timeout.
+pub const FULL: Shape = Shape {
+    threads: 4,
+    connections: 16,
+    pause: Duration::from_millis(10),
+    hung: Duration::from_secs(2),
+};
 
-/// An answer later than this is one that hangs: five times the default request timeout.
-const HUNG: Duration = Duration::from_secs(2);
-
-/// Good answers in a row that each thread must have before reads count as back: each of its
-/// connections, and so each worker, several times.
-const STREAK: u32 = CONNECTIONS * 5;
+/// Good answers in a row that each connection of a thread must have had before reads count as back:
+/// each worker's several times.
+const STREAK: u32 = 5;
 
 /// The name of the field with this number.
 pub fn field(number: u32) -> String {
@@ -68,16 +79,25 @@ pub struct Tally {
     pub unavailable: u64,
     /// 504.
     pub late: u64,
+    /// Older than demanded, and said to be: an answer with `X-Data-Age`.
+    pub stale: u64,
+    /// All answers that said how old their data may be.
+    pub aged: u64,
     /// What must never be; the first few, in words.
     pub wrong: Vec<String>,
     pub last_bad: Option<Instant>,
     /// Good answers in a row, of each thread.
-    streaks: [u32; THREADS as usize],
+    streaks: Vec<u32>,
 }
 
 impl Tally {
     pub fn bad(&self) -> u64 {
         self.unavailable + self.late
+    }
+
+    /// All requests but those that got no right answer at all.
+    pub fn answered(&self) -> u64 {
+        self.good + self.stale + self.bad()
     }
 
     fn wrong(&mut self, what: String) {
@@ -90,6 +110,7 @@ impl Tally {
 /// A running load. Ends when dropped.
 #[derive(Debug)]
 pub struct Load {
+    shape: Shape,
     tally: Arc<Mutex<Tally>>,
     /// Older versions are wrong by now.
     oldest: Arc<AtomicU32>,
@@ -101,18 +122,27 @@ pub struct Load {
 impl Load {
     /// Starts to read from the API at `addr`.
     pub fn start(addr: SocketAddr) -> Load {
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        Load::with(addr, FULL)
+    }
+
+    /// As [`Load::start`], of this shape.
+    pub fn with(addr: SocketAddr, shape: Shape) -> Load {
+        let tally = Arc::new(Mutex::new(Tally {
+            streaks: vec![0; shape.threads as usize],
+            ..Tally::default()
+        }));
         let oldest = Arc::new(AtomicU32::new(0));
         let (mut threads, mut stop) = (Vec::new(), Vec::new());
-        for thread in 0..THREADS {
+        for thread in 0..shape.threads {
             let (sender, receiver) = sync_channel(0);
             let (tally, oldest) = (Arc::clone(&tally), Arc::clone(&oldest));
             threads.push(thread::spawn(move || {
-                run(addr, thread, &receiver, &tally, &oldest);
+                run(addr, shape, thread, &receiver, &tally, &oldest);
             }));
             stop.push(sender);
         }
         Load {
+            shape,
             tally,
             oldest,
             threads,
@@ -124,6 +154,11 @@ impl Load {
     /// sent from now on.
     pub fn demand(&self, version: u32) {
         self.oldest.store(version, Ordering::Relaxed);
+    }
+
+    /// What [`Load::demand`] sets, for a thread that follows a server.
+    pub fn oldest(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.oldest)
     }
 
     pub fn tally(&self) -> Tally {
@@ -151,11 +186,12 @@ impl Load {
         for streak in &mut lock(&self.tally).streaks {
             *streak = 0;
         }
+        let enough = STREAK * self.shape.connections;
         self.wait(timeout, "only good answers", |tally| {
             tally
                 .streaks
                 .iter()
-                .all(|streak| *streak >= STREAK)
+                .all(|streak| *streak >= enough)
                 .then_some(())
                 .ok_or_else(|| format!("{tally:?}"))
         });
@@ -204,27 +240,27 @@ struct Asked {
 }
 
 impl Asked {
-    /// Whether this body has a value of the field, and none that is too old.
-    fn is_answered_by(self, body: &str) -> bool {
+    /// The version of the field that this body has; `None` if it has none of the field.
+    fn version(self, body: &str) -> Option<u32> {
         let value = body
             .strip_prefix("{\"current\":")
             .and_then(|rest| rest.strip_suffix('}'))
-            .and_then(|value| value.parse::<u32>().ok());
-        value
-            .is_some_and(|value| value / VERSIONS == self.number && value % VERSIONS >= self.oldest)
+            .and_then(|value| value.parse::<u32>().ok())?;
+        (value / VERSIONS == self.number).then_some(value % VERSIONS)
     }
 }
 
 fn run(
     addr: SocketAddr,
+    shape: Shape,
     thread: u32,
     stop: &Receiver<()>,
     tally: &Mutex<Tally>,
     oldest: &AtomicU32,
 ) {
-    let mut connections: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
-    let mut next = thread * CONNECTIONS;
-    while stop.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+    let mut connections: Vec<Option<Connection>> = (0..shape.connections).map(|_| None).collect();
+    let mut next = thread * shape.connections;
+    while stop.recv_timeout(shape.pause) == Err(RecvTimeoutError::Timeout) {
         let mut sent = Vec::new();
         for place in &mut connections {
             let number = next % FIELDS;
@@ -234,7 +270,7 @@ fn run(
                 oldest: oldest.load(Ordering::Relaxed),
                 since: Instant::now(),
             };
-            sent.push((asked, send(place, addr, number)));
+            sent.push((asked, send(place, addr, number, shape.hung)));
         }
         for (place, (asked, sent)) in connections.iter_mut().zip(sent) {
             let answer = sent.and_then(|()| {
@@ -245,17 +281,22 @@ fn run(
             if answer.is_err() {
                 *place = None;
             }
-            record(&mut lock(tally), thread, asked, answer);
+            record(&mut lock(tally), thread, (asked, shape.hung), answer);
         }
     }
 }
 
-fn send(place: &mut Option<Connection>, addr: SocketAddr, number: u32) -> Result<(), String> {
+fn send(
+    place: &mut Option<Connection>,
+    addr: SocketAddr,
+    number: u32,
+    hung: Duration,
+) -> Result<(), String> {
     let connection = match place {
         Some(connection) => connection,
         None => {
             let connection = Connection::open(addr).map_err(|error| error.to_string())?;
-            let timeout = connection.stream().set_read_timeout(Some(HUNG));
+            let timeout = connection.stream().set_read_timeout(Some(hung));
             timeout.map_err(|error| error.to_string())?;
             place.insert(connection)
         }
@@ -265,15 +306,30 @@ fn send(place: &mut Option<Connection>, addr: SocketAddr, number: u32) -> Result
     sent.map_err(|error| error.to_string())
 }
 
-fn record(tally: &mut Tally, thread: u32, asked: Asked, answer: Result<Response, String>) {
+fn record(
+    tally: &mut Tally,
+    thread: u32,
+    (asked, hung): (Asked, Duration),
+    answer: Result<Response, String>,
+) {
     let (number, took) = (asked.number, asked.since.elapsed());
-    if took > HUNG {
+    if took > hung {
         tally.wrong(format!("{}: answered after {took:?}", field(number)));
     }
     let streak = thread as usize;
     match answer {
-        Ok(response) if response.status == 200 && asked.is_answered_by(&response.text()) => {
-            tally.good += 1;
+        Ok(response) if response.status == 200 => {
+            let is_stale = response.header("x-data-age").is_some();
+            tally.aged += u64::from(is_stale);
+            let version = asked.version(&response.text());
+            match version {
+                Some(version) if version >= asked.oldest => tally.good += 1,
+                Some(_) if is_stale => tally.stale += 1,
+                _ => {
+                    let (oldest, text) = (asked.oldest, response.text());
+                    tally.wrong(format!("{}: at least {oldest}: {text}", field(number)));
+                }
+            }
             tally.streaks[streak] += 1;
             return;
         }

@@ -19,6 +19,7 @@ pub mod poll;
 pub mod port;
 pub mod process;
 pub mod redis;
+pub mod session;
 pub mod wire;
 pub mod writer;
 
@@ -32,6 +33,7 @@ pub use self::{
     poll::{PATIENCE, eventually, pass},
     port::free_port,
     redis::Redis,
+    session::Session,
     wire::Wire,
     writer::Writer,
 };
