@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs every fault and the long simulations. What has passed at this commit is not run again, so that
+# a run that was stopped goes on; what came out goes into tests/faults/README.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'prove: %s\n' "$*" >&2; }
+
+state=target/prove/$(git rev-parse HEAD)
+mkdir -p "$state"
+export FAULTS_RECORD=1
+
+# once NAME COMMAND…: unless it has passed.
+once() {
+  local name=$1
+  shift
+  if [ -e "$state/$name" ]; then
+    say "$name has passed before"
+    return
+  fi
+  say "$name"
+  if "$@"; then
+    touch "$state/$name"
+  else
+    say "$name FAILED"
+    failed=1
+  fi
+}
+
+failed=0
+list=$(cargo test --locked --test faults -- --list --format terse | sed -n 's/: test$//p')
+for test in $list; do
+  once "$test" cargo test --locked --test faults -- --include-ignored --exact "$test"
+done
+exit "$failed"
