@@ -144,3 +144,66 @@ proptest! {
         check(b"$99999\r\n", Error::Malformed(DecodeError::BulkTooLong { len: 99_999, limit: 2_048 }));
     }
 }
+
+/// The next step of a connection that nobody forges bytes on.
+fn random_step(random: &mut fastrand::Rng) -> Step {
+    let most = match random.u8(0..4) {
+        0 => usize::MAX,
+        _ => random.usize(1..40),
+    };
+    match random.u8(0..100) {
+        0..25 => Step::Ask(match random.u8(0..20) {
+            0 => random.usize(0..1_500),
+            _ => random.usize(0..30),
+        }),
+        25..30 => Step::GiveUp(random.usize(..)),
+        30..50 => Step::Send(most),
+        50..70 => Step::Serve(random.usize(1..4)),
+        70..73 => Step::Push(random.usize(0..200)),
+        73..97 => Step::Deliver(most),
+        97..99 => Step::Pass(Duration::from_millis(random.u64(0..60))),
+        _ => Step::Due,
+    }
+}
+
+/// As many connections, one after the other, as `SIMULATION_REPLIES` replies need; a seed says all
+/// about one.
+#[test]
+fn many_replies_each_go_to_their_own_waiter() {
+    let number = |name, otherwise| {
+        let text = std::env::var(name).ok();
+        text.map_or(otherwise, |text| text.parse().expect("a number"))
+    };
+    let wanted: u64 = number("SIMULATION_REPLIES", 200_000);
+    let mut seed: u64 = number("SIMULATION_SEED", 1);
+    let (mut replies, mut connections) = (0, 0_u64);
+    while replies < wanted {
+        let say = Say(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut model = connect((random.bool(), random.u32(0..2), random.bool(), true));
+        for _ in 0..random.usize(0..2_000) {
+            match model.step(&random_step(&mut random)) {
+                Ok(()) => {}
+                Err(Error::Stalled(_)) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        replies += model.replies();
+        connections += 1;
+        model.end();
+        seed += 1;
+        drop(say);
+    }
+    eprintln!("a connection: {replies} replies on {connections} connections");
+}
+
+/// Says which connection it was that failed.
+struct Say(u64);
+
+impl Drop for Say {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again by SIMULATION_REPLIES=1 SIMULATION_SEED={}", self.0);
+        }
+    }
+}

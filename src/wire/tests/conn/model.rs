@@ -99,6 +99,8 @@ pub struct Model {
     in_flight: VecDeque<Sent>,
     requests: Vec<Rc<Request>>,
     next_nonce: u64,
+    /// That were handed to a waiter.
+    replies: u64,
     taken: u64,
     delivered: u64,
     ready: bool,
@@ -130,6 +132,7 @@ impl Model {
             in_flight: VecDeque::new(),
             requests: Vec::new(),
             next_nonce: 0,
+            replies: 0,
             taken: 0,
             delivered: 0,
             ready: false,
@@ -175,6 +178,12 @@ impl Model {
         for request in &self.requests {
             assert_eq!(request.told.get(), 1);
         }
+    }
+
+    /// How many replies were handed to a waiter.
+    #[allow(dead_code)] // The fuzzer doesn't ask.
+    pub fn replies(&self) -> u64 {
+        self.replies
     }
 
     /// Brings the login to its end.
@@ -327,6 +336,7 @@ impl Model {
                     assert_eq!(sent.nonce, Some(waiter.nonce), "not the oldest waiter");
                     assert!(sent.end <= self.taken, "answered before it was sent");
                     tell(&waiter);
+                    self.replies += 1;
                     Told::Reply(waiter.nonce, nonce(reply))
                 }
             });

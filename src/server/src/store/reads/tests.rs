@@ -1,5 +1,6 @@
 //! The rules of joining, sending again and refusing, on links that the test drives by hand.
 
+mod simulation;
 mod tracked;
 
 use std::task::Waker;
