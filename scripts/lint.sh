@@ -27,3 +27,10 @@ if command -v shellcheck >/dev/null 2>&1; then
 else
   skip "shell scripts, because shellcheck is missing (apt-get install shellcheck)"
 fi
+
+if command -v cargo-deny >/dev/null 2>&1; then
+  # The database of advisories is fetched from elsewhere, so not here.
+  cargo deny --offline --log-level error check bans licenses sources
+else
+  skip "licences and sources of dependencies, because cargo-deny is missing (cargo install cargo-deny)"
+fi
