@@ -237,9 +237,17 @@ fn check_silent(args: &[String], environment: &[(&str, String)], is_warned: bool
         for (name, value) in environment {
             builder = builder.env(name, value);
         }
-        let api = builder.start();
+        let mut api = builder.start();
         api.wait_log("next attempt in", PATIENCE);
         let mut said = Vec::new();
+        // What comes from a file, other processes can't see.
+        if !is_warned && environment.is_empty() {
+            let pid = api.process().pid();
+            for name in ["cmdline", "environ"] {
+                let bytes = fs::read(format!("/proc/{pid}/{name}")).expect("the process runs");
+                said.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
         for path in ["/readyz", "/metrics", "/livez"] {
             let response = try_request(api.admin(), "GET", path, &[], b"");
             said.push(response.expect("the admin port answers").text());
@@ -283,7 +291,8 @@ fn secrets_are_said_nowhere() {
         false,
     );
     let pass_file = flag("redis-pass-file", &file.display().to_string());
-    check_silent(&[address, pass_file], &[], false);
+    let token_file = flag("write-token-file", &file.display().to_string());
+    check_silent(&[address, pass_file, token_file], &[], false);
     // No such server, and no such name.
     let nowhere = format!("redis://:{SECRET}@127.0.0.1:{}", free_port());
     check_silent(&[], &env("REDIS_ADDR", &nowhere), false);
