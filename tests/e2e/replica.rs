@@ -445,7 +445,12 @@ fn reads_that_a_replica_refuses_go_to_the_master() {
 
 #[test]
 fn server_in_cluster_mode_without_slots_is_unready() {
-    let redis = Redis::builder().config("cluster-enabled yes").start();
+    // Its own default, 10,000 above the other, is past the last port for some.
+    let bus = format!("cluster-port {}", free_port());
+    let redis = Redis::builder()
+        .config("cluster-enabled yes")
+        .config(&bus)
+        .start();
     let api = Api::serve().read_from(&redis).write_to(&redis).start();
     wait_refused(
         &api,
