@@ -75,7 +75,9 @@ debian() {
   base=$bases/$name-$made.tar
   [ ! -e "$base" ] || return 0
   say "making the base $name"
-  nice -n 19 mmdebstrap --quiet --mode=root "${flags[@]}" \
+  # (apt's own user can't write into every work folder, and owns some of it where it can: so that the
+  # bytes don't depend on that, root does all.)
+  nice -n 19 mmdebstrap --quiet --mode=root "${flags[@]}" --aptopt='APT::Sandbox::User "root"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$base.new.tar" >&2
   # Not those of former packages.
