@@ -38,7 +38,7 @@ fn run(program: &Path, addr: SocketAddr, tag: &str) {
         .arg("run")
         .arg(in_repository(DOCUMENT))
         .args(["--url", &format!("http://{addr}"), "--include-tag", tag])
-        // The same requests each time, some thousand of them.
+        // The same requests each time, some hundreds of them.
         .args(["--generation-deterministic", "--seed", "1"])
         .args(["--max-examples", "60", "--no-shrink"])
         .args(["--phases", "examples,coverage,fuzzing"])
