@@ -201,6 +201,7 @@ fn many_replies_each_go_to_their_own_waiter() {
 struct Say(u64);
 
 impl Drop for Say {
+    #[allow(clippy::print_stderr, reason = "a test says how to run it again")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("again by SIMULATION_REPLIES=1 SIMULATION_SEED={}", self.0);
