@@ -113,7 +113,9 @@ impl<S: Service, T: Transport> Connection<S, T> {
             }
             Err(candidate) => {
                 socket.set_candidate(candidate);
-                entry.enter(State::Head, now);
+                if entry.state() == State::Idle {
+                    entry.enter(State::Head, now);
+                }
             }
         }
         Poll::Ready(Step::Again)

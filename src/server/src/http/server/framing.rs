@@ -283,12 +283,17 @@ impl HeadScan {
             },
             // hyper refuses at once what another protocol begins with, and what is too long.
             _ if held.len() > MAX_HEAD => Found::Hopeless,
-            (None, []) if held[0] == b'\r' || held[0].is_ascii_alphabetic() => Found::Partial,
+            (None, []) if held[0] == b'\r' || is_token(held[0]) => Found::Partial,
             (None, []) => Found::Hopeless,
             (None, line) if version(line).is_some() => Found::Partial,
             (None, _) => Found::Hopeless,
         }
     }
+}
+
+/// Whether a byte may stand in a method (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The length of an empty line that the bytes begin with.

@@ -133,11 +133,13 @@ impl<T: Transport> Socket<T> {
         self.sent.set(false);
     }
 
-    /// Whether no request is in progress, nothing of a next one has come, and it may be looked for:
-    /// a hyper that there is has asked for it.
+    /// Whether no request is in progress, nothing of a next one is held, and it may be looked for:
+    /// a hyper that there is has asked for it. A head may have begun all the same, with the empty
+    /// lines that may stand before it, and must become complete in time.
     pub fn is_between(&self, has_hyper: bool) -> bool {
-        self.entry.state() == State::Idle
+        matches!(self.entry.state(), State::Idle | State::Head)
             && (!has_hyper || (self.asks.get() && !self.stalled.get()))
+            && self.arrived.get() == 0
             && self.framing.borrow().is_between()
     }
 

@@ -282,6 +282,35 @@ fn the_limit_on_lines_is_the_one_that_is_documented() {
     });
 }
 
+/// Packets that end within a head, or before one has begun.
+#[test]
+fn a_head_in_two_packets_is_answered_as_one() {
+    run(async {
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let ok = (200, "get".to_owned());
+        let refused = (400, String::new());
+        for empty in ["\n", "\r\n", "\r\n\n"] {
+            let empty = empty.as_bytes();
+            assert_eq!(answers(&[empty, get]).await, std::slice::from_ref(&ok));
+            let both = answers(&[get, empty, get]).await;
+            assert_eq!(both, [ok.clone(), ok.clone()]);
+            let bad = answers(&[empty, b"H\x02\r\n\r\n"]).await;
+            assert_eq!(
+                bad,
+                std::slice::from_ref(&refused),
+                "{}",
+                empty.escape_ascii()
+            );
+        }
+        // Any character of a token may begin a method.
+        let head = b"*POST / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for cut in 1..head.len() {
+            let seen = answers(&[&head[..cut], &head[cut..]]).await;
+            assert_eq!(seen, std::slice::from_ref(&ok), "{cut}");
+        }
+    });
+}
+
 const NEXT: &[u8] = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Where the chunked body at the beginning of `bytes` ends, and how much data is in it; `None`: it
