@@ -7,6 +7,7 @@
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::print_stderr,
     reason = "a test or bench fails by panicking"
 )]
 
