@@ -32,4 +32,13 @@ list=$(cargo test --locked --test faults -- --list --format terse | sed -n 's/: 
 for test in $list; do
   once "$test" cargo test --locked --test faults -- --include-ignored --exact "$test"
 done
+
+# Optimised, in a folder of its own.
+export SIMULATION_REPLIES=${SIMULATION_REPLIES:-100000000}
+simulate() {
+  CARGO_PROFILE_TEST_OPT_LEVEL=2 CARGO_PROFILE_DEV_OPT_LEVEL=2 \
+    cargo test --locked --target-dir target/prove/build "$@" -- --nocapture --test-threads 1
+}
+once connection simulate --test conn_properties many_replies
+once tracked simulate --lib simulation
 exit "$failed"

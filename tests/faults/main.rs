@@ -24,3 +24,4 @@ mod process;
 mod record;
 mod replica;
 mod stage;
+mod versions;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -31,6 +31,8 @@ struct Tls {
 /// What is to be started.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
+    /// The server's binary, if not the one on PATH.
+    program: Option<PathBuf>,
     tls: Option<Tls>,
     password: Option<String>,
     master: Option<Upstream>,
@@ -57,6 +59,12 @@ pub struct Redis {
 }
 
 impl Builder {
+    /// Runs this binary instead of the one on PATH.
+    pub fn program(mut self, program: &Path) -> Builder {
+        self.program = Some(program.into());
+        self
+    }
+
     /// Only TLS on the port, with the good leaf of `certs`.
     pub fn tls(self, certs: &Certs) -> Builder {
         let pair = certs.leaf.clone();
@@ -145,7 +153,12 @@ impl Builder {
             line("requirepass", &format!("\"{password}\""));
         }
         if let Some(master) = &self.master {
-            line("replicaof", &format!("127.0.0.1 {}", master.port));
+            // Servers before Redis 5 know only the old word, which all others know too.
+            let word = match self.program {
+                Some(_) => "slaveof",
+                None => "replicaof",
+            };
+            line(word, &format!("127.0.0.1 {}", master.port));
             if let Some(password) = &master.password {
                 line("masterauth", &format!("\"{password}\""));
             }
@@ -328,10 +341,11 @@ impl Redis {
 
     #[track_caller]
     fn start(&mut self) {
-        let program = match find_program(&["redis-server", "valkey-server"]) {
-            Ok(program) => program,
-            Err(error) => panic!("{error}"),
+        let program = match &self.builder.program {
+            Some(program) => Ok(program.clone()),
+            None => find_program(&["redis-server", "valkey-server"]),
         };
+        let program = program.unwrap_or_else(|error| panic!("{error}"));
         let config = self.folder.path().join("redis.conf");
         fs::write(&config, self.builder.config_text(self.port)).expect("our folder is writable");
         let mut command = Command::new(program);
@@ -357,7 +371,7 @@ impl Redis {
 }
 
 /// A path as one word of a configuration file.
-fn quoted(path: &std::path::Path) -> String {
+fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display())
 }
 
