@@ -73,6 +73,10 @@ ci: lint test slow ## Everything that must pass before a merge
 faults: setup ## Break servers, links and names under load, and check every answer (4 minutes)
 	cargo test --locked --test faults
 
+.PHONY: fuzz
+fuzz: setup ## Search for inputs that break the parsers (3 hours)
+	scripts/fuzz-smoke.sh --long
+
 .PHONY: prove
 prove: setup ## All faults, and the long simulations; goes on where it was stopped (15 minutes)
 	scripts/prove.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for SECONDS_EACH (20), from an empty corpus. For a real search see
-# fuzz/README.md.
+# Builds every fuzz target and runs each for SECONDS_EACH (45; with `--long`, an hour for the
+# wire, 20 minutes for the others), from the corpus that is committed. What `--long` finds new is kept
+# there, and the corpus made as small as it can be.
 #
 # Works with the stable toolchain and without cargo-fuzz, whose installation takes longer than the runs: the
 # flags are those of `cargo fuzz run -s none`. The address sanitizer stays out, since it needs a nightly
@@ -16,7 +17,17 @@ if ! command -v c++ >/dev/null 2>&1; then
   exit 1
 fi
 
-seconds=${SECONDS_EACH:-20}
+long=false
+[ "${1:-}" != --long ] || long=true
+# seconds_of TARGET
+seconds_of() {
+  case $long,$1 in
+    false,*) echo "${SECONDS_EACH:-45}" ;;
+    true,conn | true,decode) echo "${SECONDS_EACH:-3600}" ;;
+    true,*) echo "${SECONDS_EACH:-1200}" ;;
+  esac
+}
+
 target_dir=$PWD/fuzz/target/smoke
 host=$(rustc -vV | sed -n 's/^host: //p')
 flags=(
@@ -39,19 +50,28 @@ trap 'rm -rf "$work"' EXIT
 artifacts=$PWD/fuzz/artifacts
 for source in fuzz/fuzz_targets/*.rs; do
   name=$(basename "$source" .rs)
+  seconds=$(seconds_of "$name")
   options=(-max_total_time="$seconds" -max_len=4096 -verbosity=1 -print_final_stats=1)
   options+=(-artifact_prefix="$artifacts/$name/")
   if [ -f "fuzz/$name.dict" ]; then
     options+=(-dict="fuzz/$name.dict")
   fi
-  mkdir -p "$work/$name" "$artifacts/$name"
+  corpus=$PWD/fuzz/corpus/$name
+  mkdir -p "$work/$name" "$artifacts/$name" "$corpus"
   say "running $name for $seconds s"
   log=$work/$name.log
-  if ! "$target_dir/$host/release/$name" "${options[@]}" "$work/$name" >"$log" 2>&1; then
+  if ! "$target_dir/$host/release/$name" "${options[@]}" "$work/$name" "$corpus" >"$log" 2>&1; then
     tail -n 60 "$log" >&2
     say "$name found something; its input is in fuzz/artifacts/$name/"
     exit 1
   fi
   grep -E '^(Done|stat::number_of_executed_units)' "$log" >&2
+  if $long; then
+    mkdir "$work/$name.least"
+    "$target_dir/$host/release/$name" -merge=1 -max_len=4096 \
+      "$work/$name.least" "$work/$name" "$corpus" >>"$log" 2>&1
+    rm -rf "$corpus"
+    mv "$work/$name.least" "$corpus"
+  fi
 done
 say "found nothing"
