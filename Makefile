@@ -70,7 +70,7 @@ cluster-down: ## End it; nothing of it stays but what was built
 ci: lint test slow ## Everything that must pass before a merge
 
 .PHONY: faults
-faults: setup ## Break servers, links and names under load, and check every answer (4 minutes)
+faults: setup ## Break servers, links and names under load, and check every answer (5 minutes)
 	cargo test --locked --test faults
 
 .PHONY: fuzz
@@ -83,7 +83,7 @@ prove: setup ## All faults, and the long simulations; goes on where it was stopp
 
 # What is too slow for every `make test`.
 .PHONY: slow
-slow: setup faults
+slow: setup
 	# Runs each bench once: every one checks its answers before it measures.
 	cargo test --locked --benches
 	# The slim build's own tests, and some that show it serves. With all packages selected, as above,

@@ -1,8 +1,8 @@
 //! What production does to the service, under constant load, with a checker that knows what may be
 //! answered: README.md beside this file has the table, which a run writes by itself.
 //!
-//! `cargo test --test faults` runs what CI runs; `-- --include-ignored` the whole table. One row
-//! runs at a time, whatever the number of test threads.
+//! `cargo test --test faults` runs what `make faults` runs; `-- --include-ignored` the whole table.
+//! One row runs at a time, whatever the number of test threads.
 
 #![allow(
     clippy::expect_used,
