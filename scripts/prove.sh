@@ -35,6 +35,7 @@ done
 
 # Optimised, in a folder of its own.
 export SIMULATION_REPLIES=${SIMULATION_REPLIES:-100000000}
+# shellcheck disable=SC2317,SC2329 # by `once`
 simulate() {
   CARGO_PROFILE_TEST_OPT_LEVEL=2 CARGO_PROFILE_DEV_OPT_LEVEL=2 \
     cargo test --locked --target-dir target/prove/build "$@" -- --nocapture --test-threads 1
