@@ -47,10 +47,11 @@ const RESPITE: Duration = Duration::from_millis(100);
 
 /// After so long with sleeps the worker stays awake for [`TRIAL`]: a twentieth of what sleeps save
 /// is lost by that.
-const SPELL: Duration = Duration::from_millis(300);
+const SPELL: Duration = Duration::from_millis(600);
 
-/// Long enough to be [`BUSY`] in, for one that is saturated.
-const TRIAL: Duration = Duration::from_millis(15);
+/// Long enough for one that is saturated to be seen as [`BUSY`]: what it did before fades with
+/// [`RECENT`].
+const TRIAL: Duration = Duration::from_millis(30);
 
 /// How much longer than asked for a sleep may take: the kernel's timer slack is 50 µs.
 const SLACK: Duration = Duration::from_micros(200);

@@ -197,16 +197,16 @@ fn sleeps_that_bring_too_little_end_for_a_while() {
 }
 
 /// Clients that wait for their answers: all of them ask again soon after an answer, or have asked
-/// when a sleep ends. For so long, in `n` requests of which each takes so much work; how many were
-/// served, and how often the worker slept.
+/// when a sleep ends. For so long, with so much work for each request; how many were served, and how
+/// often the worker slept.
 fn closed_loop(worker: &mut Worker, clients: u64, work: Duration, time: Duration) -> (u64, u32) {
     let (first, end) = (worker.arrived, worker.now + time);
     let mut sleeps = 0;
     let mut decision = Decision::Wait;
     while worker.now < end {
         decision = match decision {
-            // The clients' own time.
-            Decision::Wait => worker.turn(work / 10, clients, work * clients as u32),
+            // The clients' own time: the worker is busy for eight ninths of it all.
+            Decision::Wait => worker.turn(work, clients, work * clients as u32),
             Decision::Look => worker.look(),
             Decision::Sleep => {
                 sleeps += 1;
@@ -231,7 +231,7 @@ fn clients_that_would_saturate_it_do_so_whatever_came_before() {
     // Now it knows.
     let (served, sleeps) = closed_loop(&mut worker, 8, work, second);
     assert_eq!(sleeps, 0, "{served} served");
-    assert!(served > 100_000, "{served}");
+    assert!(served > 95_000, "{served}");
 }
 
 #[test]
