@@ -35,8 +35,9 @@ const RECENT: Duration = Duration::from_millis(10);
 const WORTHWHILE: f64 = 2.0;
 
 /// A worker that is at work for a larger part of its time gets several requests at each look as it
-/// is: then a sleep would save nothing, and could keep it from saturation.
-const BUSY: f64 = 0.75;
+/// is: then a sleep would save nothing, and could keep it from saturation. (One that is saturated
+/// by a few clients spends a third of its time in the kernel's wait, which does not count as work.)
+const BUSY: f64 = 0.5;
 
 /// Sleeps in a row that brought too little, after which there are none for [`RESPITE`].
 const MAX_POOR: u32 = 8;

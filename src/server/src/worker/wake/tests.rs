@@ -134,7 +134,7 @@ fn a_busy_worker_does_not_sleep() {
     // With less to do it does.
     let mut slept = false;
     for _ in 0..100 {
-        slept |= worker.turn(100 * US, 10, 100 * US) == Decision::Look
+        slept |= worker.turn(150 * US, 10, 50 * US) == Decision::Look
             && worker.look() == Decision::Sleep;
     }
     assert!(slept);
