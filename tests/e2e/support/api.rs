@@ -369,7 +369,16 @@ impl Api {
     /// When it still runs at the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
-        self.process.wait_exit(timeout)
+        let status = self.process.wait_exit(timeout);
+        self.finish_log();
+        status
+    }
+
+    /// Of one that has ended: waits until the last of its words are in the log.
+    fn finish_log(&mut self) {
+        for collector in self.collectors.drain(..) {
+            collector.join().expect("a collector only reads");
+        }
     }
 
     /// SIGTERM, and waits for the end.
@@ -388,9 +397,7 @@ impl Drop for Api {
             return;
         }
         self.process.kill();
-        for collector in self.collectors.drain(..) {
-            collector.join().expect("a collector only reads");
-        }
+        self.finish_log();
         let log = self.log();
         let panicked = log.iter().find(|line| line.contains("panicked at"));
         assert_eq!(panicked, None, "log:\n{}", log.join("\n"));
