@@ -532,6 +532,8 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         | ErrorKind::NoPerm
         | ErrorKind::Moved
         | ErrorKind::WrongType
+        | ErrorKind::MisConf
+        | ErrorKind::Denied
         | ErrorKind::NoProto
         | ErrorKind::UnknownCommand
         | ErrorKind::Other => StatusCode::BAD_GATEWAY,
@@ -550,6 +552,8 @@ fn error_words(kind: ErrorKind, text: &str) -> String {
         ErrorKind::NoPerm => "the Redis user lacks a permission",
         ErrorKind::Moved => "Redis is in cluster mode, which is not supported",
         ErrorKind::WrongType => "the key holds something other than a hash",
+        ErrorKind::MisConf => "Redis can't save its data, and refuses writes",
+        ErrorKind::Denied => "Redis is in protected mode",
         ErrorKind::MaxClients
         | ErrorKind::NoProto
         | ErrorKind::UnknownCommand

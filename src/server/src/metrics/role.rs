@@ -81,6 +81,8 @@ impl ErrorLabel {
             ErrorKind::Moved => ErrorLabel::Moved,
             ErrorKind::WrongType => ErrorLabel::Wrongtype,
             ErrorKind::MaxClients
+            | ErrorKind::MisConf
+            | ErrorKind::Denied
             | ErrorKind::NoProto
             | ErrorKind::UnknownCommand
             | ErrorKind::Other => ErrorLabel::Other,

@@ -215,6 +215,11 @@ fn refused(endpoint: &Endpoint, flaw: Option<Flaw>, error: &Error, kind: ErrorKi
         ErrorKind::MaxClients => {
             "raise the server's maxclients, or run fewer workers or connections".into()
         }
+        ErrorKind::Denied => {
+            "protected mode refuses other hosts while there is no password: set one on the \
+             server (requirepass), or turn that mode off (protected-mode no)"
+                .into()
+        }
         ErrorKind::Loading => "wait until it has loaded its data".into(),
         ErrorKind::Busy => "wait for its script, or end that (SCRIPT KILL)".into(),
         ErrorKind::Moved => "cluster mode is not supported: use a server without it".into(),

@@ -247,11 +247,15 @@ fn lacks_hello(text: &[u8]) -> bool {
 
 /// Whether an error means that the command, rather than the whole server, is of no use to us.
 fn lacks_command(text: &[u8]) -> bool {
-    match kind(text) {
-        ErrorKind::WrongPass | ErrorKind::NoAuth => false,
-        ErrorKind::MaxClients | ErrorKind::Loading | ErrorKind::Busy => false,
-        _ => !text.starts_with(b"DENIED"),
-    }
+    !matches!(
+        kind(text),
+        ErrorKind::WrongPass
+            | ErrorKind::NoAuth
+            | ErrorKind::MaxClients
+            | ErrorKind::Loading
+            | ErrorKind::Busy
+            | ErrorKind::Denied
+    )
 }
 
 /// The kind of an error reply to a login command, where it may be worded in any way.
@@ -399,7 +403,7 @@ mod tests {
         check(b"BUSY Redis is busy running a script", ErrorKind::Busy);
         check(
             b"DENIED Redis is running in protected mode",
-            ErrorKind::Other,
+            ErrorKind::Denied,
         );
     }
 

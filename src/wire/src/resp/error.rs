@@ -22,8 +22,12 @@ pub enum ErrorKind {
     NoPerm,
     /// `OOM`: over `maxmemory`, and nothing may be evicted.
     Oom,
+    /// `MISCONF`: the server can't save its data, and is set to refuse writes then.
+    MisConf,
     /// `BUSY`: a script or function blocks the server.
     Busy,
+    /// `DENIED`: protected mode. Sent unasked to a new connection, which is then closed.
+    Denied,
     /// `MOVED`, `ASK`, `CROSSSLOT`, `CLUSTERDOWN`, `TRYAGAIN`: the server runs in cluster mode.
     Moved,
     /// `WRONGTYPE`: the key holds another type than the command is for.
@@ -54,6 +58,8 @@ impl ErrorKind {
             b"WRONGPASS" => Self::WrongPass,
             b"NOPERM" => Self::NoPerm,
             b"OOM" => Self::Oom,
+            b"MISCONF" => Self::MisConf,
+            b"DENIED" => Self::Denied,
             b"BUSY" => Self::Busy,
             b"MOVED" | b"ASK" | b"CROSSSLOT" | b"CLUSTERDOWN" | b"TRYAGAIN" => Self::Moved,
             b"WRONGTYPE" => Self::WrongType,
@@ -100,6 +106,11 @@ mod tests {
             "OOM command not allowed when used memory > 'maxmemory'.",
             ErrorKind::Oom,
         );
+        check("MISCONF Errors writing to the AOF file", ErrorKind::MisConf);
+        check(
+            "DENIED Redis is running in protected mode because protected mode is enabled",
+            ErrorKind::Denied,
+        );
         check("BUSY Redis is busy running a script.", ErrorKind::Busy);
         check("MOVED 3999 127.0.0.1:6381", ErrorKind::Moved);
         check("ASK 3999 127.0.0.1:6381", ErrorKind::Moved);
@@ -135,15 +146,7 @@ mod tests {
             "ERR unknown subcommand 'TRACKING'. Try CLIENT HELP.",
             ErrorKind::Other,
         );
-        for text in [
-            "",
-            " ",
-            "ERR",
-            "ERR syntax error",
-            "BUSYKEY x",
-            "loading",
-            "MISCONF x",
-        ] {
+        for text in ["", " ", "ERR", "ERR syntax error", "BUSYKEY x", "loading"] {
             check(text, ErrorKind::Other);
         }
         check("LOADING", ErrorKind::Loading);

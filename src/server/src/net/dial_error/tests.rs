@@ -111,6 +111,7 @@ fn what_the_server_says_decides_what_to_do() {
     check_kind(ErrorKind::Moved, "cluster mode is not supported");
     check_kind(ErrorKind::ReadOnly, "resolved again");
     check_kind(ErrorKind::Loading, "wait");
+    check_kind(ErrorKind::Denied, "protected-mode no");
     check_kind(ErrorKind::Other, "log");
     let stray = Error::Stray(Some("ERR max number of clients reached".into()));
     check(
