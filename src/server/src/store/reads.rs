@@ -138,7 +138,7 @@ impl Reads {
     pub fn current(self: &Rc<Self>, now: Instant) -> Read {
         match self.kept(CURRENT.as_bytes()) {
             Some(found) => Read::done(found),
-            None => self.read(Asked::Current, now),
+            None => self.read(Query::Current, now),
         }
     }
 
@@ -146,7 +146,7 @@ impl Reads {
     pub fn field(self: &Rc<Self>, field: &[u8], now: Instant) -> Read {
         match self.kept(field) {
             Some(found) => Read::done(found),
-            None => self.read(Asked::Field(field.into()), now),
+            None => self.read(Query::Field(field.into()), now),
         }
     }
 
@@ -154,7 +154,7 @@ impl Reads {
     pub fn many(self: &Rc<Self>, fields: Box<[Box<[u8]>]>, now: Instant) -> Read {
         match self.kept_many(&fields) {
             Some(found) => Read::done(found),
-            None => self.read(Asked::Many(fields), now),
+            None => self.read(Query::Many(fields), now),
         }
     }
 
@@ -199,21 +199,21 @@ impl Reads {
         self.tracking.as_ref().map(Tracking::generation)
     }
 
-    fn read(self: &Rc<Self>, asked: Asked, now: Instant) -> Read {
-        let wait = self.send(&asked, now);
+    fn read(self: &Rc<Self>, query: Query, now: Instant) -> Read {
+        let wait = self.send(&query, now);
         Read(Reading::Sent {
             reads: self.clone(),
-            asked,
+            query,
             wait,
             sends: 1,
         })
     }
 
-    fn send(&self, asked: &Asked, now: Instant) -> Result<Wait<ReadResult>, ReadError> {
-        match asked {
-            Asked::Current => self.send_current(now),
-            Asked::Field(field) => self.send_field(field, now),
-            Asked::Many(fields) => self.send_many(fields, now),
+    fn send(&self, query: &Query, now: Instant) -> Result<Wait<ReadResult>, ReadError> {
+        match query {
+            Query::Current => self.send_current(now),
+            Query::Field(field) => self.send_field(field, now),
+            Query::Many(fields) => self.send_many(fields, now),
         }
     }
 
@@ -443,18 +443,18 @@ fn refused(refusal: Refusal) -> ReadError {
 }
 
 /// What a read asked for, kept so that it can be asked again.
-enum Asked {
+enum Query {
     Current,
     Field(Box<[u8]>),
     Many(Box<[Box<[u8]>]>),
 }
 
-impl Asked {
+impl Query {
     /// Whether another server may have the answer that this one did not give.
     fn is_lost(&self, error: &ReadError) -> bool {
         let command = match self {
-            Asked::Current | Asked::Field(_) => ReadCommand::Hget,
-            Asked::Many(_) => ReadCommand::Hmget,
+            Query::Current | Query::Field(_) => ReadCommand::Hget,
+            Query::Many(_) => ReadCommand::Hmget,
         };
         match error {
             ReadError::Lost => true,
@@ -478,7 +478,7 @@ enum Reading {
     Done(Option<Found>),
     Sent {
         reads: Rc<Reads>,
-        asked: Asked,
+        query: Query,
         wait: Result<Wait<ReadResult>, ReadError>,
         sends: u8,
     },
@@ -494,16 +494,16 @@ impl Future for Read {
     type Output = ReadResult;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ReadResult> {
-        let (reads, asked, wait, sends) = match &mut self.0 {
+        let (reads, query, wait, sends) = match &mut self.0 {
             Reading::Done(found) => {
                 return found.take().map_or(Poll::Pending, |it| Poll::Ready(Ok(it)));
             }
             Reading::Sent {
                 reads,
-                asked,
+                query,
                 wait,
                 sends,
-            } => (reads, asked, wait, sends),
+            } => (reads, query, wait, sends),
         };
         loop {
             let outcome = match wait {
@@ -511,11 +511,11 @@ impl Future for Read {
                 Ok(wait) => std::task::ready!(Pin::new(wait).poll(cx)),
             };
             let again = *sends < MAX_SENDS && reads.mode != ReadMode::Direct;
-            if !(again && outcome.as_ref().is_err_and(|error| asked.is_lost(error))) {
+            if !(again && outcome.as_ref().is_err_and(|error| query.is_lost(error))) {
                 return Poll::Ready(outcome);
             }
             *sends += 1;
-            *wait = reads.send(asked, reads.turn.now());
+            *wait = reads.send(query, reads.turn.now());
         }
     }
 }
