@@ -11,15 +11,16 @@ pub(super) const CACHES: Group = Group {
             "etag",
             "",
             None,
-            "Send an ETag with every read, and 304 to who has it already (If-None-Match)",
-            "Off: it costs a hash of each answer, and helps only caches and clients that ask so.",
+            "Send an ETag with every read, and 304 to a client that has it already (If-None-Match)",
+            "Off by default: it only helps caches and clients that revalidate.",
         ),
         flag(
             "cache-control",
             "TEXT",
             None,
             "The Cache-Control of reads, such as \"max-age=1, stale-if-error=60\"",
-            "Off: nothing is said, and caches decide. Errors have no-store then.",
+            "Without it no such header is sent, and caches decide for themselves. With it, errors \
+             carry no-store.",
         ),
     ],
 };

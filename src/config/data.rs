@@ -13,16 +13,16 @@ pub(super) const DATA: Group = Group {
             "NAME",
             Some("currency"),
             "The hash that / and /FIELD are fields of",
-            "Its name is in the rights of the Redis users too: ~NAME.",
+            "The Redis users need rights to this key: ~NAME.",
         ),
         flag(
             "values",
             "KIND",
             Some("number"),
             "What the fields hold: number, json (any JSON) or text (any UTF-8, a string in JSON)",
-            "Checked before it is relayed: what is of another kind is 502. json and text hold up \
-             to 64 KiB (raise --max-body to post them), json 64 levels and no name twice in an \
-             object.",
+            "Checked before it is relayed; a stored value of another kind is 502. json and text may \
+             be up to 64 KiB long (raise --max-body to post them); json may be 64 levels deep, \
+             without duplicate names in an object.",
         ),
     ],
 };

@@ -53,7 +53,7 @@ macro_rules! redis_flags {
                 "File that holds the password",
                 why!(
                     $level,
-                    "Read at each connect, so it can be rotated; loses one trailing newline."
+                    "Read at each connect, so it can be rotated; one trailing newline is dropped."
                 ),
             ),
             flag(
@@ -80,14 +80,14 @@ macro_rules! redis_flags {
                 concat!($prefix, "-cert-file"),
                 "FILE",
                 None,
-                "PEM file of our certificate chain, for servers that ask for one",
+                "PEM file of the client certificate chain, for servers that ask for one",
                 why!($level, "Only together with its key."),
             ),
             flag(
                 concat!($prefix, "-key-file"),
                 "FILE",
                 None,
-                "PEM file of the key to our certificate",
+                "PEM file of the client certificate's key",
                 why!($level, "Only together with its certificate."),
             ),
             flag(
@@ -97,7 +97,7 @@ macro_rules! redis_flags {
                 "Name to verify and to send as SNI, instead of the address' host",
                 why!(
                     $level,
-                    "For certificates that name the server otherwise than its address does."
+                    "For certificates whose name differs from the host in the address."
                 ),
             ),
         ]
@@ -185,46 +185,47 @@ pub(super) const READS: Group = Group {
             "tracked-max-bytes",
             "BYTES",
             Some("64MiB"),
-            "Memory for values in tracked mode, of the whole process; the least read are evicted",
-            "Some 200,000 fields.",
+            "Memory for values in tracked mode, for the whole process; the least read are evicted",
+            "Enough for some 200,000 fields.",
         ),
         flag(
             "tracked-max-age",
             "DURATION",
             Some("10s"),
             "Read a value again after this long in tracked mode, changed or not; 0s: never",
-            "A safety net should a message ever be lost, for one command each time.",
+            "A safety net in case a message is ever lost. It costs one command each time.",
         ),
         flag(
             "read-role",
             "ROLE",
             Some("any"),
-            "any: a master is fit to read from; replica: only a replica is",
-            "Give replica beside a sidecar, so that one which forgot its master is not believed.",
+            "any: read from a master or a replica; replica: only from a replica",
+            "Use replica with a sidecar, so that one which has lost its configuration, and so thinks \
+             it is a master, is not trusted.",
         ),
         flag(
             "max-stale",
             "DURATION",
             Some("0s"),
-            "Answer no read from a replica whose data is older; 0s: whatever its age",
-            "Off: one restart of the master would take all pods out at once. Checked each second. \
-             Keep the master's repl-ping-replica-period (10 s by default) well below it.",
+            "Answer no read from a replica whose data is older than this; 0s: whatever its age",
+            "Off by default: a restart of the master would take all pods out at once. Checked once \
+             a second. Keep the master's repl-ping-replica-period (10 s by default) well below it.",
         ),
         flag(
             "read-fallback",
             "WHERE",
             Some("none"),
-            "master: read from the write address while no replica may answer; none: answer 503",
-            "Off: many pods that lose their replicas at once all come to the one master. It takes \
-             one more connection to it per worker.",
+            "master: read from the write address while no replica is usable; none: answer 503",
+            "Off by default: pods that lose their replicas at the same time would all turn to the \
+             one master. It takes one more connection to the master per worker.",
         ),
         flag(
             "fallback-max-in-flight",
             "N",
             Some("64"),
-            "Reads that may wait for the master at once, of the whole process; more get 503",
-            "At a round trip of 1 ms that is 64,000 reads a second; 100 pods together make the \
-             master wait some 60 ms. Divided by the workers, and rounded up for each.",
+            "Reads that may wait for the master at once, for the whole process; more get 503",
+            "At a round trip of 1 ms that is 64,000 reads a second; 100 pods together can queue \
+             some 60 ms of work at the master. Divided among the workers, rounded up for each.",
         ),
     ],
 };
@@ -236,9 +237,9 @@ pub(super) const WRITES: Group = Group {
         "N",
         Some("0"),
         "Replicas that must have a write before it is answered with 200; 0: none",
-        "Any replicas, those beside pods too. Too few by --request-timeout: 504, though it is \
-         written. A connection takes no other write while it waits: for many writes at a time raise \
-         --write-connections.",
+        "Any replicas count, those beside pods too. If too few have it within --request-timeout, the \
+         answer is 504 although the master has the write. A connection takes no other write while \
+         it waits: to write more at a time, raise --write-connections.",
     )],
 };
 
@@ -250,15 +251,16 @@ pub(super) const ACCESS: Group = Group {
             "",
             None,
             "Refuse every POST with 405",
-            "For pods that need not write.",
+            "For pods that never need to write.",
         ),
         flag(
             "write-token-file",
             "FILE",
             None,
             "File with the token that a POST must have: `Authorization: Bearer TOKEN`, else 401",
-            "Without it, whoever reaches the port can write. Read again each second, so it can be \
-             rotated; loses one trailing newline; one that turns bad keeps the last good token.",
+            "Without it, anyone who can reach the port can write. Read again each second, so it can be \
+             rotated; one trailing newline is dropped. If it becomes unusable, the last good token \
+             stays valid.",
         ),
         list(flag(
             "fields",
@@ -271,18 +273,18 @@ pub(super) const ACCESS: Group = Group {
             "max-fields",
             "N",
             Some("0"),
-            "A POST that would make more fields than this is 409; 0: no limit",
-            "Fields without end would fill the master and every replica. Asked of the master \
-             before each write (one more round trip; rights: hexists, hlen), so that writers at \
-             the same moment may exceed it by their number.",
+            "A POST that would create more fields than this is 409; 0: no limit",
+            "Keeps clients from filling the memory of the master and of every replica. The master \
+             is asked before each write (one more round trip; rights: hexists, hlen), so writers \
+             at the same moment may exceed the limit by their number.",
         ),
         list(flag(
             "cors-origin",
             "ORIGINS",
             Some("*"),
             "Pages that may use the API from a browser: *, none, or https://HOST[:PORT],…",
-            "* suits values that are public. A page elsewhere can still send a simple POST: \
-             what keeps it from writing is a token.",
+            "* suits values that are public. This doesn't protect writes: a page from elsewhere can \
+             still send a simple POST. A token does (--write-token-file).",
         )),
     ],
 };
@@ -295,8 +297,8 @@ pub(super) const LIMITS: Group = Group {
             "DURATION",
             Some("400ms"),
             "The whole time a request may take, from the end of its headers",
-            "A reply that comes later is thrown away. A Redis connection whose oldest command is \
-             unanswered for twice as long is closed.",
+            "A later reply is discarded. A Redis connection whose oldest command has been unanswered \
+             for twice as long is closed.",
         ),
         flag(
             "max-body",
@@ -310,7 +312,7 @@ pub(super) const LIMITS: Group = Group {
             "N",
             Some("1"),
             "Connections to the read side, per worker",
-            "Commands are pipelined, so one is enough for most.",
+            "Commands are pipelined, so one is usually enough.",
         ),
         flag(
             "write-connections",
@@ -323,29 +325,30 @@ pub(super) const LIMITS: Group = Group {
             "max-in-flight",
             "N",
             Some("8192"),
-            "Unanswered commands per Redis connection; what exceeds it is refused with 503",
-            "Some 80 ms of work for a server that answers 100,000 a second: more would grow old.",
+            "Unanswered commands per Redis connection; requests beyond that get 503",
+            "Some 80 ms of work for a server that answers 100,000 a second: what waits behind more \
+             than that is better refused.",
         ),
         flag(
             "connect-timeout",
             "DURATION",
             Some("5s"),
             "One deadline for name lookup, TCP, TLS and login",
-            "Outlasts two lost SYNs, which are sent again after 1 and after 3 s.",
+            "Long enough to survive two lost SYNs, which are sent again after 1 and after 3 s.",
         ),
         flag(
             "ping-interval",
             "DURATION",
             Some("1s"),
-            "An idle Redis connection is asked PING this often",
-            "A dead peer is then noticed within this and twice the request timeout; the cost is \
-             one command a second per connection.",
+            "Send PING this often on an idle Redis connection",
+            "A dead peer is noticed within this plus twice the request timeout, at the cost of one \
+             command a second per connection.",
         ),
         flag(
             "redis-wait",
             "DURATION",
             Some("5m"),
-            "How long to wait for the read side at start, before giving up; 0s: for ever",
+            "How long to wait for the read side at start before giving up; 0s: forever",
             "A new replica needs its first full synchronisation, a new node its network.",
         ),
     ],
@@ -358,46 +361,47 @@ pub(super) const CLIENTS: Group = Group {
             "header-timeout",
             "DURATION",
             Some("5s"),
-            "A request's head that takes longer ends its connection; 0s: never",
-            "A head is one packet, so only a lost one sent again takes a second.",
+            "A client that takes longer to send a request's head is disconnected; 0s: never",
+            "A head is usually one packet, so only one that is lost and sent again takes a second.",
         ),
         flag(
             "idle-timeout",
             "DURATION",
             Some("120s"),
             "A connection without a request for this long is closed; 0s: never",
-            "Longer than most clients and proxies keep theirs (60 to 90 s), so that they close \
-             first and none sends a request into a closing connection.",
+            "Longer than most clients and proxies keep idle connections (60 to 90 s), so that they \
+             close first, and no request is sent into a connection that is being closed.",
         ),
         flag(
             "write-timeout",
             "DURATION",
             Some("10s"),
-            "A client that takes nothing of its answers for this long is cut off; 0s: never",
-            "Outlasts some lost packets in a row. Until then it holds some 200 KiB at most.",
+            "A client that reads nothing of its answers for this long is disconnected; 0s: never",
+            "Long enough to survive several lost packets in a row. Until then such a client holds \
+             some 200 KiB at most.",
         ),
         flag(
             "max-connection-age",
             "DURATION",
             Some("0s"),
-            "Past this age the next answer says Connection: close; 0s: never",
-            "Lets new pods get their share of keep-alive clients after a scale-up. Each connection \
-             differs by up to a tenth; an idle one is never closed for its age.",
+            "On a connection older than this the next answer says Connection: close; 0s: never",
+            "Lets new pods get their share of keep-alive clients after a scale-up. Varies by up to a \
+             tenth per connection; an idle one is never closed for its age.",
         ),
         flag(
             "max-requests",
             "N",
             Some("16384"),
             "Requests in progress at the same time, per worker; more are refused with 503",
-            "About what a worker answers in a sixth of a second: more would run out of time.",
+            "About what a worker answers in a sixth of a second: more would time out.",
         ),
         flag(
             "max-connections",
             "N",
             None,
-            "Client connections of the process; more wait in the kernel's backlog",
+            "Client connections of the whole process; more wait in the kernel's backlog",
             "Default: the hard limit on file descriptors (ulimit -Hn), less some for Redis, the \
-             admin port and files. An idle connection takes about 20 KiB of memory.",
+             admin port and files. An idle connection takes about 3 KiB of memory.",
         ),
     ],
 };
@@ -419,40 +423,42 @@ pub(super) const PROCESS: Group = Group {
             "",
             None,
             "Pin each worker to a core",
-            "Off by default: it gains only on cores that nothing else uses.",
+            "Off by default: it only helps on cores that nothing else uses.",
         ),
         flag(
             "wake-interval",
             "DURATION",
             Some("0s"),
-            "Let a worker sleep this long before it looks at its sockets, where that brings two or \
-             more requests at once; up to 5ms; 0s: never",
-            "Off: CPU time against latency. From some 2 / DURATION requests a second per worker on, \
-             a request costs down to half as much and waits longer by this at most. Nothing changes \
-             at lower rates, nor when the worker is busy. Best with --read-mode tracked.",
+            "Let a worker sleep this long (5ms at most) before it looks at its sockets, when that \
+             collects two or more requests at once; 0s: never",
+            "Off by default: it trades latency for CPU time. From some 2 / DURATION requests a \
+             second per worker on, a request costs as little as half the CPU time and waits up to \
+             this much longer. At lower rates, and when the worker is busy, nothing changes. Best \
+             with --read-mode tracked.",
         ),
         flag(
             "drain-delay",
             "DURATION",
             Some("5s"),
             "After SIGTERM, keep serving this long; 0s: not at all",
-            "Time for balancers to learn that this process goes away.",
+            "Time for load balancers to learn that this process is going away.",
         ),
         flag(
             "drain-timeout",
             "DURATION",
             Some("10s"),
-            "After that, let requests in flight finish this long",
-            "With the delay it must fit in the orchestrator's grace period (Kubernetes: 30 s). A \
-             second signal ends it at once, with exit status 1, since requests may be lost.",
+            "After that, give requests in flight this long to finish",
+            "Together with the delay it must fit in the orchestrator's grace period (Kubernetes: 30 s). \
+             A second signal ends the process at once, with exit status 1, since requests may be \
+             lost.",
         ),
         flag(
             "drain-unready",
             "",
             None,
             "After SIGTERM, /readyz is 503 at once rather than after the drain delay",
-            "For balancers that only look at the probe. Kubernetes takes an ending pod out by \
-             itself.",
+            "For load balancers that go by the probe alone. Kubernetes takes a terminating pod out of \
+             its Services by itself.",
         ),
     ],
 };
@@ -464,15 +470,15 @@ pub(super) const LOG: Group = Group {
             "log-format",
             "FORMAT",
             Some("text"),
-            "text: lines for people; json: one object a line",
-            "Both on stderr, one line an event. Repeated events are summed up each minute.",
+            "text: lines for people; json: one object per line",
+            "Both on stderr, one line per event. Repeated events are summed up once a minute.",
         ),
         flag(
             "log-level",
             "LEVEL",
             Some("info"),
             "The least severe level to log: error, warn, info or debug",
-            "No level logs requests.",
+            "Requests are not logged at any level.",
         ),
     ],
 };
@@ -483,38 +489,39 @@ pub(super) const CHECK: Group = Group {
         "format",
         "FORMAT",
         Some("text"),
-        "text: a line each; json: one array of role, name, status, found and cure",
-        "Only a FAIL gives exit status 1; a WARN doesn't.",
+        "text: one line per finding; json: one array of role, name, status, found and cure",
+        "The exit status is 1 if there is a FAIL; a WARN alone leaves it 0.",
     )],
 };
 
 pub(super) const SYNC_AUTH: Group = Group {
-    heading: "Kept equal",
+    heading: "What to keep in sync",
     flags: &[
         flag(
             "masterauth-file",
             "FILE",
             None,
             "File with the password that a replica logs in to its master with",
-            "Set by CONFIG SET masterauth, so that a link that is lost comes back with it. Loses one \
-             trailing newline. All files here are read each second; one that is missing, empty or \
-             broken leaves the server with what it has, with one warning.",
+            "Set by CONFIG SET masterauth, so that the replica uses it when it next connects. One \
+             trailing newline is dropped. All files here are read each second; if one is missing, \
+             empty or broken, the server keeps what it has, and one warning is logged.",
         ),
         flag(
             "masteruser",
             "NAME",
             None,
             "User that a replica logs in to its master as",
-            "Set together with the password. Without it: as the server was started.",
+            "Set together with the password. Without it, the server keeps the user it was started \
+             with.",
         ),
         flag(
             "tls-ca-file",
             "FILE",
             None,
             "The server's tls-ca-cert-file",
-            "An absolute path, by which the server finds the file too. When the content of one of \
-             the three changes, CONFIG SET has the server read all of them anew. Connections that \
-             stand go on.",
+            "An absolute path, which must be the same for the server. When the content of one of the \
+             three files changes, CONFIG SET makes the server read all of them again. Open \
+             connections are not affected.",
         ),
         flag(
             "tls-cert-file",
@@ -534,19 +541,20 @@ pub(super) const SYNC_AUTH: Group = Group {
             "acl-file",
             "FILE",
             None,
-            "The server's aclfile: its users, a line each",
-            "Each is set by ACL SETUSER, after a reset; users of the server that are not in the \
-             file are deleted, but for `default` and the one of --redis-user. ACL LOAD would end \
-             the connections of users that change.",
+            "The server's aclfile: its users, one per line",
+            "Each is set by ACL SETUSER, after a reset; users of the server that are not in the file \
+             are deleted, except `default` and the one of --redis-user. (ACL LOAD would close the \
+             connections of users that change.)",
         ),
         flag(
             "master-addr",
             "ADDRESS",
             None,
             "host:port of a replica's master: REPLICAOF follows the name's address",
-            "Looked up every 5 s. A link that is down follows at once; one that is up when the name \
-             has been without its address for 30 s. One that stays down for 15 s tries the name's \
-             next address. A replica that was given the name itself is left alone.",
+            "Looked up every 5 s. A replica whose link is down follows at once; one whose link is up \
+             follows once the name has not had its master's address for 30 s. A link that stays down \
+             for 15 s tries the name's next address. A replica that was given the name itself is \
+             left alone.",
         ),
     ],
 };

@@ -31,7 +31,8 @@ pub fn grant(asked: Option<NonZeroUsize>, pin: bool) -> Vec<Option<usize>> {
         tracing::warn!("--pin has no effect: the system does not report which cores are allowed");
     }
     tracing::info!(
-        "{workers} workers: {why}{}",
+        "{workers} worker{}: {why}{}",
+        if workers.get() == 1 { "" } else { "s" },
         if allowed.is_empty() { "" } else { ", pinned" }
     );
     let core = |index| allowed.get(index % allowed.len().max(1)).copied();
