@@ -16,9 +16,9 @@ for image in redis-api redis-api-loadbot; do
   run "$BUILDER" tag "$image:$TAG" "$REGISTRY/$image:$TAG"
   run "$BUILDER" push "$REGISTRY/$image:$TAG"
 done
-# Whatever name and tag stand there.
+# Whatever name and tag, or digest, stand there.
 run sed -i.old -E \
-  -e "s#(name: redis-api, newName: )[^,]+(, newTag: )[^}]+#\1$REGISTRY/redis-api\2$TAG#" \
-  -e "s#(name: redis-api-loadbot, newName: )[^,]+(, newTag: )[^}]+#\1$REGISTRY/redis-api-loadbot\2$TAG#" \
+  -e "s#(name: redis-api, newName: )[^,]+, (newTag|digest): [^}]+#\1$REGISTRY/redis-api, newTag: $TAG#" \
+  -e "s#(name: redis-api-loadbot, newName: )[^,]+, (newTag|digest): [^}]+#\1$REGISTRY/redis-api-loadbot, newTag: $TAG#" \
   "$deploy/components/images/kustomization.yaml"
 run rm -f "$deploy/components/images/kustomization.yaml.old"

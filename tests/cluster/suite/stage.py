@@ -37,7 +37,7 @@ class Stage:
         names = self.deploy / "components/images/kustomization.yaml"
         text = names.read_text()
         for image, given in kube.settings().items():
-            pattern = rf"\{{name: {image}, newName: ([^,]+), newTag: \"?([^\"}}]+)\"?\}}"
+            pattern = rf"\{{name: {image}, newName: ([^,]+), (newTag|digest): \"?([^\"}}]+)\"?\}}"
             match = re.search(pattern, text)
             if not match:
                 raise Failed(f"{names}: {image} is not named as expected")
@@ -46,7 +46,8 @@ class Stage:
                 text = text.replace(
                     match.group(0), f'{{name: {image}, newName: {name}, newTag: "{tag}"}}'
                 )
-            self.images[image] = given or f"{match.group(1)}:{match.group(2)}"
+            mark = "@" if match.group(2) == "digest" else ":"
+            self.images[image] = given or f"{match.group(1)}{mark}{match.group(3)}"
         names.write_text(text)
         example = (self.deploy / "env.secret.example").read_text()
         for name, value in self.passwords.items():
