@@ -24,6 +24,9 @@ RUN echo 'fn main() {}' > /tmp/stand-in.rs \
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build-api
 WORKDIR /build
+# The time that gcc writes for __DATE__ and __TIME__, which mimalloc takes into the binary. One that
+# never changes: with the commit's, each commit would build all dependencies.
+ENV SOURCE_DATE_EPOCH=0
 COPY --from=manifests /build ./
 RUN cargo build --release --locked --no-default-features --bin redis-api
 COPY src src
@@ -34,6 +37,7 @@ RUN find src -name '*.rs' -exec touch {} + \
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build-loadbot
 WORKDIR /build
+ENV SOURCE_DATE_EPOCH=0
 COPY --from=manifests /build ./
 RUN cargo build --release --locked --bin redis-api
 COPY src src
