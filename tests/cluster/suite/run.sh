@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Shows the deployment on a real cluster. Usage: run.sh core|prove|PART_OF_A_NAME...
+# `run.sh build` makes what that takes (images, Kubernetes, tools), and starts nothing.
 #
 # On the cluster of `make cluster`, which it brings up, with this project's images, which it builds;
 # with CLUSTER=current on whatever kubectl points at, with the images that IMAGE, LOADBOT_IMAGE and
@@ -51,12 +52,25 @@ take_promtool() {
   rm -r "$folder"
 }
 
+# Tools that no package brings.
+make_tools() {
+  mkdir -p "$work/tools"
+  PATH=$PATH:$work/tools
+  make_kube_score
+  take_promtool
+}
+
 install_missing
 case ${CLUSTER:-} in
   '')
     or_skipped "$here/../node/preflight.sh"
     # As they are, if somebody says so; else what has changed is built.
     if [ "${IMAGES:-}" != keep ]; then or_skipped "$here/../images/build.sh"; fi
+    if [ "${1:-}" = build ]; then
+      "$here/../node/build.sh" >/dev/null
+      make_tools
+      exit
+    fi
     or_skipped "$here/../node/up.sh"
     export KUBECONFIG=$state/kubeconfig
     PATH=$work/bin:$PATH
@@ -71,9 +85,6 @@ case ${CLUSTER:-} in
   current) command -v kubectl >/dev/null 2>&1 || die "kubectl is not installed" ;;
   *) die "CLUSTER is '$CLUSTER'; it can be 'current', or empty" ;;
 esac
-mkdir -p "$work/tools"
-PATH=$PATH:$work/tools
-make_kube_score
-take_promtool
+make_tools
 export PATH PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/suite.py" "$@"
