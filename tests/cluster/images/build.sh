@@ -18,10 +18,10 @@ suite=bookworm
 
 # --- what this machine has ---
 
-[ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || {
+if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
   say "NO IMAGES HERE: building them takes Linux and root"
   exit "$LACKING"
-}
+fi
 # buildah mounts its storage, and the layers that it builds: in a namespace that ends with this.
 if [ -z "${IMAGES_UNSHARED:-}" ]; then
   unshare --mount true || {
@@ -68,18 +68,18 @@ image_id() { builder inspect --type image --format '{{.FromImageID}}' "$1" 2>/de
 debian() {
   local name=$1 packages=$2 hook=$here/$1.sh flags made
   shift 2
-  flags=(--include="$packages" "$@")
-  [ ! -e "$hook" ] || flags+=(--customize-hook="$hook")
-  made=$({ echo "$suite $packages $*" && { [ ! -e "$hook" ] || cat "$hook"; }; } |
+  # (apt's own user can't write into every work folder, and owns some of it where it can: so that the
+  # bytes don't depend on that, root does all.)
+  flags=(--mode=root --include="$packages" "$@" --aptopt='APT::Sandbox::User "root"'
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
+    --dpkgopt='path-exclude=/usr/share/locale/*')
+  made=$({ echo "$suite ${flags[*]}" && { [ ! -e "$hook" ] || cat "$hook"; }; } |
     sha256sum | cut -c1-8)
+  [ ! -e "$hook" ] || flags+=(--customize-hook="$hook")
   base=$bases/$name-$made.tar
   [ ! -e "$base" ] || return 0
   say "making the base $name"
-  # (apt's own user can't write into every work folder, and owns some of it where it can: so that the
-  # bytes don't depend on that, root does all.)
-  nice -n 19 mmdebstrap --quiet --mode=root "${flags[@]}" --aptopt='APT::Sandbox::User "root"' \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$base.new.tar" >&2
+  nice -n 19 mmdebstrap --quiet "${flags[@]}" "$suite" "$base.new.tar" >&2
   # Not those of former packages.
   find "$bases" -name "$name-*.tar" ! -name "*.new.tar" -delete
   mv "$base.new.tar" "$base"
