@@ -4,4 +4,11 @@
 set -eu
 REDISCLI_AUTH=$(cat /etc/redis-api/secret/admin-password)
 export REDISCLI_AUTH
-redis-cli -s /run/redis/redis.sock --user admin info replication | grep -q '^master_link_status:up'
+said=$(redis-cli -s /run/redis/redis.sock --user admin info replication 2>&1) || true
+# The pod's events show what this says.
+case $said in
+  *master_link_status:up*) exit ;;
+  *master_link_status:down*) echo "the link to the master is down" ;;
+  *) echo "$said" | head -n 1 ;;
+esac
+exit 1
