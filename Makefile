@@ -73,8 +73,13 @@ ci: lint test slow ## Everything that must pass before a merge
 faults: setup ## Break servers, links and names under load, and check every answer (5 minutes)
 	cargo test --locked --test faults
 
+# SOAK_MINUTES says for how long, if not for an hour.
+.PHONY: soak
+soak: setup ## The same for an hour, with a fault every minute
+	FAULTS_RECORD=1 cargo test --locked --test faults -- --include-ignored --exact --nocapture soak::a_fault_every_minute
+
 .PHONY: fuzz
-fuzz: setup ## Search for inputs that break the parsers (3 hours)
+fuzz: setup ## Search for inputs that break the parsers (4 hours)
 	scripts/fuzz-smoke.sh --long
 
 .PHONY: prove

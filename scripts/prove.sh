@@ -29,7 +29,8 @@ once() {
 
 failed=0
 list=$(cargo test --locked --test faults -- --list --format terse | sed -n 's/: test$//p')
-for test in $list; do
+# (The soak takes an hour: make soak.)
+for test in $(grep -v ^soak:: <<<"$list"); do
   once "$test" cargo test --locked --test faults -- --include-ignored --exact "$test"
 done
 

@@ -2,25 +2,19 @@
 //! another client is served as if nothing were.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::api::Builder;
+use crate::support::bystander::{Bystander, CALM, REQUEST_TIMEOUT};
 use crate::support::{Api, Connection, PATIENCE, Redis, eventually, on_one_master, pass};
 
 const VALUE: &str = r#"{"current":12.5}"#;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// What a request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
-
 /// How much later than promised something may be seen on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
-
-/// How long the bystander is watched before an attack.
-const CALM: Duration = Duration::from_millis(700);
 
 fn start(flags: &[&str]) -> (Redis, Api) {
     start_with(flags, |builder| builder)
@@ -54,68 +48,6 @@ fn open_connections(api: &Api) -> f64 {
     open.expect("it is always there")
 }
 
-/// Another client: some hundred requests a second on one connection, each answered with `200` in
-/// time.
-struct Bystander {
-    stop: SyncSender<()>,
-    thread: JoinHandle<Vec<(Instant, Duration)>>,
-    attacked: Instant,
-}
-
-impl Bystander {
-    /// Starts one, and watches it for a while before the attack begins.
-    fn start(api: &Api) -> Bystander {
-        let mut connection = open(api);
-        let (stop, stopped) = sync_channel(0);
-        let thread = thread::spawn(move || {
-            let mut took = Vec::new();
-            while stopped.recv_timeout(Duration::from_millis(8)) == Err(RecvTimeoutError::Timeout) {
-                let asked = Instant::now();
-                let response = connection.request("GET", "/", &[], b"");
-                took.push((asked, asked.elapsed()));
-                assert_eq!((response.status, response.text().as_str()), (200, VALUE));
-            }
-            took
-        });
-        pass(CALM);
-        Bystander {
-            stop,
-            thread,
-            attacked: Instant::now(),
-        }
-    }
-
-    /// The attack is over: how the bystander fared before it and during it.
-    #[track_caller]
-    fn check(self, attack: &str) {
-        drop(self.stop);
-        let Ok(took) = self.thread.join() else {
-            panic!("a bystander of {attack} was refused");
-        };
-        let during = |(asked, _): &&(Instant, Duration)| *asked >= self.attacked;
-        let (during, before): (Vec<_>, Vec<_>) = took.iter().partition(during);
-        assert!(before.len() > 5 && during.len() > 5, "{}", took.len());
-        println!(
-            "{attack}: the bystander's p99 is {:?} of {} before and {:?} of {} during it",
-            p99(&before),
-            before.len(),
-            p99(&during),
-            during.len()
-        );
-        let late: Vec<_> = took
-            .iter()
-            .filter(|(_, took)| *took >= REQUEST_TIMEOUT)
-            .collect();
-        assert!(late.is_empty(), "{attack}: {late:?}");
-    }
-}
-
-fn p99(sample: &[&(Instant, Duration)]) -> Duration {
-    let mut took: Vec<_> = sample.iter().map(|(_, took)| *took).collect();
-    took.sort();
-    took[took.len() * 99 / 100]
-}
-
 /// Sends a byte again and again until the server ends the connection; when that was.
 fn drip(connection: &mut Connection) -> Instant {
     let mut stream = connection.stream();
@@ -146,7 +78,7 @@ fn check_span(since: Instant, end: Instant, limit: Duration) {
 fn heads_that_drip_end_in_time() {
     let limit = Duration::from_millis(600);
     let (_redis, api) = start(&["--header-timeout", "600ms"]);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let attacks: Vec<_> = (0..20)
         .map(|index| {
             let mut connection = open(&api);
@@ -206,7 +138,7 @@ fn idle_connections_end_in_time_and_no_sooner() {
     let limit = Duration::from_millis(1500);
     let flags = ["--idle-timeout", "1500ms", "--header-timeout", "200ms"];
     let (_redis, api) = start(&flags);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let split = GET.split_at(GET.len() - 1);
     let with_body = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"value\":12.5}";
@@ -243,7 +175,7 @@ fn idle_connections_end_in_time_and_no_sooner() {
 #[test]
 fn bodies_that_drip_are_answered_408_and_closed() {
     let (_redis, api) = start(&[]);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     for framing in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n3E8\r\n");
         let mut connections: Vec<_> = (0..10).map(|_| open(&api)).collect();
@@ -289,7 +221,7 @@ fn stuff(connection: &Connection) {
 #[test]
 fn clients_that_do_not_read_are_cut_off_and_cost_little() {
     let (_redis, mut api) = start(&["--write-timeout", "1s"]);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let before = api.process().resident_kib();
     let started = Instant::now();
     let attacks: Vec<_> = (0..10).map(|_| open(&api)).collect();
@@ -352,7 +284,7 @@ fn a_slow_reader_that_goes_on_gets_everything() {
 #[test]
 fn heads_over_16_kib_are_answered_431_and_closed() {
     let (_redis, api) = start(&[]);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let head = |filler: usize| {
         let filler = "x".repeat(filler);
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {filler}\r\n\r\n")
@@ -399,7 +331,7 @@ fn heads_of_256_lines_are_served_and_those_of_more_are_answered_431() {
 #[test]
 fn past_max_connections_clients_wait_in_the_backlog() {
     let (_redis, api) = start(&["--max-connections", "8"]);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let mut taken: Vec<_> = (0..7).map(|_| open(&api)).collect();
     eventually(PATIENCE, "all places are taken", || {
         open_connections(&api) == 8.0
@@ -467,7 +399,7 @@ fn without_file_descriptors_it_waits_and_goes_on() {
     let flags = ["--max-connections", "1000", "--workers", "1"];
     let (_redis, api) = start_with(&flags, |builder| builder.descriptors(64));
     api.wait_log("64 file descriptors", PATIENCE);
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let hoard: Vec<_> = (0..100).map(|_| open(&api)).collect();
     api.wait_log("can't accept connections", PATIENCE);
     pass(Duration::from_millis(500));
@@ -489,7 +421,7 @@ fn by_default_connections_stay_below_the_file_descriptors() {
     let (_redis, api) = start_with(&["--workers", "1"], |builder| builder.descriptors(200));
     let line = api.wait_log("200 file descriptors", PATIENCE);
     assert!(line.contains("up to 60 client connections"), "{line}");
-    let bystander = Bystander::start(&api);
+    let bystander = Bystander::start(api.addr(), VALUE);
     let hoard: Vec<_> = (0..250).map(|_| open(&api)).collect();
     api.wait_log("--max-connections", PATIENCE);
     // The admin port has descriptors of its own.

@@ -1,5 +1,5 @@
-//! Writes a new version of all fields to the master ten times a second, and watches until the
-//! replica has it: from then on an older one is wrong, unless the answer says that it is stale.
+//! Writes a new version of all fields to the master again and again, and watches until the replica
+//! has it: from then on an older one is wrong, unless the answer says that it is stale.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::Session;
 use crate::support::load::{FIELDS, VERSIONS, field};
-
-/// Between two versions. A row may take less than `VERSIONS` times as long.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that takes longer is as good as away.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -44,7 +41,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub fn start(servers: Servers, demands: Vec<Demand>) -> Follower {
+    /// With so long between two versions: all must end within [`VERSIONS`] times that.
+    pub fn start(servers: Servers, demands: Vec<Demand>, pause: Duration) -> Follower {
         let servers = Arc::new(Mutex::new(servers));
         let (stop, stopped) = sync_channel::<()>(0);
         let shared = Arc::clone(&servers);
@@ -55,7 +53,7 @@ impl Follower {
                 sessions: Vec::new(),
             };
             for version in 1..VERSIONS {
-                if stopped.recv_timeout(PAUSE) != Err(RecvTimeoutError::Timeout) {
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
                 let servers = shared.lock().expect("no thread panics with it").clone();

@@ -15,7 +15,9 @@
 #[path = "../e2e/support/mod.rs"]
 mod support;
 
+mod blocking;
 mod follower;
+mod hostile;
 mod ledger;
 mod link;
 mod master;
@@ -23,5 +25,6 @@ mod names;
 mod process;
 mod record;
 mod replica;
+mod soak;
 mod stage;
 mod versions;

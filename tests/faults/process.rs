@@ -1,4 +1,4 @@
-//! The service itself is stopped, or nobody reads what it logs.
+//! The service itself is stopped, its clock is stepped, or nobody reads what it logs.
 
 use std::fs::OpenOptions;
 use std::io::{Write, pipe};
@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
-use crate::stage::{HANGING, Setup, row, wait_filled};
-use crate::support::pass;
+use crate::stage::{HANGING, Pod, Setup, row, wait_filled};
+use crate::support::{PATIENCE, eventually, files, pass};
 
 /// Long enough for tracked values to be out of date, and for its connections to Redis to stall.
 const STOPPED: Duration = Duration::from_secs(4);
@@ -82,4 +84,49 @@ fn disk_of_the_log_is_full() {
         ..Setup::default()
     };
     replica_killed("disk of the log full, replica killed", setup);
+}
+
+/// Where Debian's package `libfaketime` puts it.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// How far ahead of ours the clock of a process is, as it tells its clients.
+fn ahead(pod: &Pod) -> Option<i64> {
+    let answer = pod.api.get("/");
+    let date = OffsetDateTime::parse(answer.header("date")?, &Rfc2822).ok()?;
+    Some((date - OffsetDateTime::now_utc()).whole_seconds())
+}
+
+/// Only the time of day is stepped, as an operator or NTP does; the monotonic clock never is.
+#[test]
+#[ignore = "run by make prove"]
+fn clock_is_stepped() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let clock = folder.path().join("clock");
+    files::replace(&clock, "+0");
+    let seen = clock.display().to_string();
+    let setup = Setup {
+        configure: Box::new(move |builder| {
+            builder
+                .env("LD_PRELOAD", FAKETIME)
+                .env("FAKETIME_TIMESTAMP_FILE", &seen)
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        }),
+        ..Setup::default()
+    };
+    row("clock stepped by an hour, both ways", setup, |stage| {
+        for step in [3_600, -3_600, 0] {
+            files::replace(&clock, &format!("{step:+}"));
+            let stepped = Instant::now();
+            for pod in &stage.pods {
+                let what = "it has the new time: is libfaketime installed?";
+                let is_there = || ahead(pod).is_some_and(|ahead| (ahead - step).abs() < 60);
+                eventually(PATIENCE, what, is_there);
+            }
+            pass(Duration::from_secs(2));
+            stage.reads_back(stepped);
+            stage.writes_back(stepped);
+        }
+        stage.check_reads_unhurt();
+    });
 }

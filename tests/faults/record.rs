@@ -88,6 +88,19 @@ impl Row {
         }
     }
 
+    /// The line of a soak, with memory in KiB and descriptors of all processes, from and to.
+    pub fn soak(&self, head: &str, resident: [u64; 2], descriptors: [usize; 2]) -> String {
+        let minutes = self.took.as_secs_f64() / 60.0;
+        let [done, not_done, unknown] = self.posts;
+        let [before, after] = resident.map(|kib| kib as f64 / 1024.0);
+        let [first, last] = descriptors;
+        format!(
+            "{head} {minutes:.0} min | {} | {} | {} | 0 | {done} / {not_done} / {unknown} | 0 | \
+             {before:.1} → {after:.1} | {first} → {last} |",
+            self.reads, self.unavailable, self.late,
+        )
+    }
+
     /// The line of the table. Wrong answers and lost writes are none: a row that saw one has
     /// failed, and is not written.
     fn line(&self) -> String {

@@ -49,11 +49,11 @@ const SHAPE: Shape = Shape {
     hung: Duration::from_secs(2),
 };
 
-/// Between two posts to one process.
-const POSTS: Duration = Duration::from_millis(50);
-
-/// One row at a time.
-static TURN: Mutex<()> = Mutex::new(());
+/// Waits until no other row runs, and keeps others from it.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An API process, its readers and its writer.
 pub struct Pod {
@@ -83,6 +83,9 @@ pub struct Setup {
     pub slack: Duration,
     /// When an answer counts as one that hangs.
     pub hung: Duration,
+    /// Between two versions of all fields, between two reads of a connection, and between two posts
+    /// to one process.
+    pub pauses: [Duration; 3],
     /// More flags, stderr and the like for each process.
     pub configure: Box<dyn Fn(Builder) -> Builder>,
 }
@@ -98,6 +101,7 @@ impl Default for Setup {
             reads_back: READS_BACK,
             slack: PUSH,
             hung: SHAPE.hung,
+            pauses: [100, 20, 50].map(Duration::from_millis),
             configure: Box::new(|builder| builder),
         }
     }
@@ -118,11 +122,15 @@ pub struct Stage {
 
 /// Runs one row: `fault` breaks something, mends it, and waits until all is well again.
 pub fn row(name: &'static str, setup: Setup, fault: impl FnOnce(&mut Stage)) {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut stage = Stage::start(name, setup, turn);
+    record(&run(name, setup, fault));
+}
+
+/// The same without putting it into the table.
+pub fn run(name: &'static str, setup: Setup, fault: impl FnOnce(&mut Stage)) -> Row {
+    let mut stage = Stage::start(name, setup, turn());
     stage.mark();
     fault(&mut stage);
-    stage.finish();
+    stage.finish()
 }
 
 /// Where a server is, for one who follows it.
@@ -164,6 +172,7 @@ impl Stage {
             (None, Some(wires)) => [0, 1].map(|role: usize| wires[role].addr().to_string()),
             (None, None) => [&replica, &master].map(|redis| redis.addr().to_string()),
         };
+        let [versions, reads, posts] = setup.pauses;
         let start = |(number, (mode, interval)): (usize, &(&str, &str))| {
             let builder = Api::serve().read_at(&read, &replica);
             let builder = builder.write_at(&write, &master);
@@ -171,10 +180,11 @@ impl Stage {
             let builder = (setup.configure)(builder.args(flags).args(["--workers", "2"]));
             let shape = Shape {
                 hung: setup.hung,
+                pause: reads,
                 ..SHAPE
             };
             let name = format!("{mode}, {interval}");
-            Pod::start(name, number, builder, shape, setup.writes)
+            Pod::start(name, number, builder, shape, setup.writes.then_some(posts))
         };
         let pods: Vec<Pod> = MODES.iter().enumerate().map(start).collect();
         let servers = Servers {
@@ -190,7 +200,7 @@ impl Stage {
                 Duration::ZERO
             },
         });
-        let follower = Follower::start(servers, demands.collect());
+        let follower = Follower::start(servers, demands.collect(), versions);
         let row = Row::new(name);
         Stage {
             master,
@@ -287,7 +297,7 @@ impl Stage {
         }
     }
 
-    fn finish(mut self) {
+    fn finish(mut self) -> Row {
         let took = self.row.end();
         for pod in &mut self.pods {
             pod.check_cost(took, &mut self.row);
@@ -298,17 +308,23 @@ impl Stage {
             let posts = pod.writer.map(|writer| writer.check(&self.master));
             self.row.add(&tally, &posts.unwrap_or_default());
         }
-        record(&self.row);
+        self.row
     }
 }
 
 impl Pod {
-    fn start(name: String, number: usize, builder: Builder, shape: Shape, writes: bool) -> Pod {
+    fn start(
+        name: String,
+        number: usize,
+        builder: Builder,
+        shape: Shape,
+        posts: Option<Duration>,
+    ) -> Pod {
         let mut api = builder.start();
         api.wait_ready(PATIENCE);
         let load = Load::with(api.addr(), shape);
-        let writer = || Writer::every(POSTS, api.addr(), &format!("w{number}n"));
-        let writer = writes.then(writer);
+        let writer = |pause| Writer::every(pause, api.addr(), &format!("w{number}n"));
+        let writer = posts.map(writer);
         Pod {
             name,
             api,

@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod browser;
+pub mod bystander;
 pub mod certs;
 pub mod fake;
 pub mod files;

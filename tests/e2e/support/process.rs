@@ -46,16 +46,10 @@ impl Process {
         &mut self.child
     }
 
-    /// Memory in use (`VmRSS`), in KiB.
+    /// Memory in use, in KiB.
     #[track_caller]
     pub fn resident_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(path).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number
-            .and_then(|number| number.parse().ok())
-            .expect("Linux says it in KiB")
+        resident_kib(self.pid()).expect("the process runs")
     }
 
     /// Whether all its threads are in this state: `S` for asleep, `T` for stopped.
@@ -113,6 +107,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Memory that a process has in use (`VmRSS`), in KiB; `None` once it is gone.
+pub fn resident_kib(pid: Pid) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// `exit status 1` or `signal 9`: for messages.
