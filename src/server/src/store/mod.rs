@@ -27,6 +27,7 @@ mod source;
 mod tracking;
 mod value;
 mod waiter;
+mod watch;
 mod write_error;
 mod write_reply;
 mod writes;

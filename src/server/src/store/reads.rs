@@ -25,6 +25,7 @@ use super::source::{ReadServer, Source};
 use super::tracking::Tracking;
 use super::value::ValueKind;
 use super::waiter::{Answer, Wait};
+use super::watch::Watch;
 use crate::metrics;
 use crate::net::{Link, Owner, Set};
 use crate::turn::Turn;
@@ -50,6 +51,7 @@ pub struct Reads {
     replica: Source,
     /// What is kept of it, if that is asked for.
     tracking: Option<Tracking>,
+    watch: Rc<Watch>,
     /// The turn in which what had arrived was last taken in ahead of the reads.
     received: Cell<Option<Instant>>,
     /// Asked while no link of `replica` is usable.
@@ -83,14 +85,17 @@ impl Reads {
             role: options.role,
             max_stale: options.max_stale,
         };
+        let watch = Rc::new(Watch::default());
         let tracking = (options.mode == ReadMode::Tracked).then(|| {
             let (links, address) = (set.links().len(), address.clone());
             let hash = options.hash.clone();
-            Tracking::new(options.tracked, hash, links, address, metrics.clone())
+            let (metrics, watch) = (metrics.clone(), watch.clone());
+            Tracking::new(options.tracked, hash, links, address, metrics, watch)
         });
         Rc::new(Reads {
             mode: options.mode,
             tracking,
+            watch,
             received: Cell::new(None),
             turn,
             replica: Source::new(
@@ -332,6 +337,12 @@ impl Reads {
         if let Some(fallback) = &self.fallback {
             fallback.source().probe(now);
         }
+        self.watch.tick();
+    }
+
+    /// Tells when to read again.
+    pub fn watch(&self) -> &Rc<Watch> {
+        &self.watch
     }
 
     /// The answer to one `HGET`.

@@ -18,15 +18,17 @@
 //! - A reply is kept only if nothing was dropped since its command was written, and only from a
 //!   connection that is tracked.
 //! - Where the hash changes more often than it is read, tracking costs more than it saves: then it
-//!   is turned off for a while.
+//!   is turned off for a while, unless somebody waits for the changes themselves.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::{Cache, CachedField};
 use super::found::ReadWaiter;
 use super::key::HashName;
+use super::watch::Watch;
 use crate::metrics;
 use crate::net::Link;
 use redis_api_wire::conn::printable;
@@ -69,6 +71,7 @@ pub struct Tracking {
     links: Box<[LinkTracking]>,
     address: String,
     metrics: Arc<metrics::Worker>,
+    watch: Rc<Watch>,
     /// Looks until tracking is tried again.
     pause: Cell<u32>,
     /// Answers from the cache, and pushes about the hash, since the last look.
@@ -79,13 +82,14 @@ pub struct Tracking {
 }
 
 impl Tracking {
-    /// For this hash, over so many links to the server at `address`.
+    /// For this hash, over so many links to the server at `address`. `watch` is told of changes.
     pub fn new(
         options: TrackedOptions,
         hash: HashName,
         links: usize,
         address: String,
         metrics: Arc<metrics::Worker>,
+        watch: Rc<Watch>,
     ) -> Self {
         Tracking {
             hash,
@@ -93,6 +97,7 @@ impl Tracking {
             links: (0..links).map(|_| LinkTracking::default()).collect(),
             address,
             metrics,
+            watch,
             pause: Cell::new(0),
             hits: Cell::new(0),
             pushes: Cell::new(0),
@@ -184,6 +189,7 @@ impl Tracking {
     /// What is kept may be wrong from now on.
     pub fn drop_all(&self) {
         self.cache.borrow_mut().clear();
+        self.watch.change();
     }
 
     /// A push arrived.
@@ -212,9 +218,14 @@ impl Tracking {
     /// answered the last look, and turns tracking off or on by what it costs.
     pub fn look<'a>(&self, links: impl Iterator<Item = &'a Link<ReadWaiter>>, now: Instant) {
         let (hits, pushes) = (self.hits.take(), self.pushes.take());
-        let pause = self.pause.get();
+        let watched = self.watch.is_watched();
+        // Whoever waits for changes does not wait for the end of a pause.
+        let pause = match self.pause.get() {
+            1.. if watched => 1,
+            pause => pause,
+        };
         let turn = match pause {
-            0 if pushes >= MANY_PUSHES && hits < pushes => Some(false),
+            0 if pushes >= MANY_PUSHES && hits < pushes && !watched => Some(false),
             1 => Some(true),
             _ => None,
         };

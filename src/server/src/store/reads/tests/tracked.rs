@@ -348,3 +348,33 @@ fn a_tracked_read_of_two_links_ends_with_either() {
     rig.answered(2);
     rig.kept(2);
 }
+
+#[test]
+fn who_waits_for_changes_is_told_of_them_however_many_there_are() {
+    let rig = tracked();
+    rig.reads.watch().set_watched(true);
+    let look = |said: &str| {
+        rig.reads.probe();
+        assert_eq!(rig.hand().flush(), said);
+    };
+    let change = || {
+        rig.answered(1);
+        let seen = rig.reads.watch().seen();
+        assert_eq!(rig.hand().receive(CHANGED), Ok(()));
+        assert_ne!(rig.reads.watch().seen(), seen);
+    };
+    (0..20).for_each(|_| change());
+    look(&format!("{UPSTREAM} {QUESTIONS}"));
+    assert_eq!(rig.hand().receive(NO_UPSTREAM), Ok(()));
+    assert_eq!(rig.hand().receive(WELL), Ok(()));
+
+    // And does not wait for the end of a pause that began before.
+    rig.reads.watch().set_watched(false);
+    (0..20).for_each(|_| change());
+    look(&format!("CLIENT TRACKING OFF {QUESTIONS}"));
+    assert_eq!(rig.hand().receive(&[b"+OK\r\n", WELL].concat()), Ok(()));
+    rig.reads.watch().set_watched(true);
+    look(&format!("{ON} {QUESTIONS}"));
+    assert_eq!(rig.hand().receive(&[b"+OK\r\n", WELL].concat()), Ok(()));
+    change();
+}
