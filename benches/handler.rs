@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
 use redis_api_server::parts::{
-    Api, Guard, Hello, Limits, RoleMetrics, Server, Service, ServiceOptions, Set, Side, Timeouts,
-    Writes,
+    Api, Guard, Hello, Limits, Places, RoleMetrics, Server, Service, ServiceOptions, Set, Side,
+    Streams, Timeouts, Writes,
 };
 use redis_api_server::{CachingOptions, ReadMode, ValueKind, WriteOptions};
 use support::{BODY, Far, Redis, Worker, pipe, runtime};
@@ -146,7 +146,15 @@ async fn api(worker: &Worker, mode: ReadMode, connections: usize) -> (Clients, R
         caching: CachingOptions::default(),
         guard: Guard::default(),
     };
-    let api = Api::new(options, reads, Rc::new(writes), turn, metrics);
+    let streams = Streams::new(
+        Places::new(1),
+        options.request_timeout,
+        reads.clone(),
+        turn.clone(),
+        metrics.clone(),
+        fastrand::Rng::with_seed(1),
+    );
+    let api = Api::new(options, reads, Rc::new(writes), streams, turn, metrics);
     let clients = Clients::connect(worker, api, connections, BODY).await;
     (clients, redis)
 }

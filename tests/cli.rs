@@ -230,6 +230,7 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "max-connection-age",
         "max-requests",
         "max-connections",
+        "max-streams",
         "log-format",
         "log-level",
     ] {
@@ -248,6 +249,7 @@ fn help_lists_every_flag_and_variable_but_no_value_of_the_environment() {
         "Reads:",
         "Writes:",
         "Access:",
+        "Streams:",
         "Limits:",
         "Clients:",
         "Process:",

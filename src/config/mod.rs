@@ -31,6 +31,7 @@ mod redis;
 #[cfg(feature = "rig")]
 pub mod rig;
 mod serve;
+mod streams;
 mod subcommands;
 mod sync_auth;
 mod values;

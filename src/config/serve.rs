@@ -11,7 +11,7 @@ use redis_api_server::{
 
 use super::common::{choice, listen, listen_apart, workers};
 use super::values::Values;
-use super::{access, caching, data, degraded, parsers, redis};
+use super::{access, caching, data, degraded, parsers, redis, streams};
 
 /// Options of `serve`.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub(super) fn serve(values: &mut Values<'_>) -> Option<Serve> {
     let reads = reads(values);
     let guard = access::access(values, listen.map(|port| port.address));
     let caching = caching::caching(values);
+    let max_streams = streams::max_streams(values);
     let request_timeout = values.parsed("request-timeout", parsers::positive_duration);
     let max_body = values.parsed("max-body", parsers::size);
     let redis_wait = values.parsed("redis-wait", parsers::duration_or_unlimited);
@@ -56,6 +57,7 @@ pub(super) fn serve(values: &mut Values<'_>) -> Option<Serve> {
             max_body: max_body?,
             caching,
             guard: guard?,
+            max_streams: max_streams?,
         },
     })
 }

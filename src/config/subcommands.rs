@@ -9,6 +9,7 @@ use super::flags::{
 };
 #[cfg(feature = "rig")]
 use super::rig;
+use super::streams::STREAMS;
 
 const SERVE: &[&Group] = &[
     &LISTEN,
@@ -20,6 +21,7 @@ const SERVE: &[&Group] = &[
     &WRITES,
     &ACCESS,
     &CACHES,
+    &STREAMS,
     &LIMITS,
     &CLIENTS,
     &PROCESS,

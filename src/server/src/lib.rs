@@ -82,6 +82,7 @@ pub mod parts {
     pub use crate::http::hello::Hello;
     pub use crate::http::server::{Limits, Server, Service, Timeouts, Transport};
     pub use crate::http::service::{Api, Options as ServiceOptions};
+    pub use crate::http::streams::{Places, Streams};
     pub use crate::metrics::{RoleMetrics, Side, Worker as WorkerMetrics};
     pub use crate::net::{Credentials, Driver, Resolver, Set};
     pub use crate::store::{Answer, CURRENT, ReadServer, Reads, Wait, Writes};

@@ -56,11 +56,11 @@ impl Options {
                 true => draft.not_modified(),
                 false => draft,
             };
-            return draft.with_caching(tag.and_then(Tag::header), self.cache_control.clone());
+            return draft.with_caching(tag.and_then(Tag::header), self.cache_control.clone(), true);
         }
         let is_error = status.is_client_error() || status.is_server_error();
         match is_error && self.cache_control.is_some() {
-            true => draft.with_caching(None, Some(HeaderValue::from_static("no-store"))),
+            true => draft.with_caching(None, Some(HeaderValue::from_static("no-store")), false),
             false => draft,
         }
     }
@@ -83,17 +83,23 @@ pub fn cache_control(text: &str) -> Result<HeaderValue, String> {
 pub struct Tag(u128);
 
 impl Tag {
-    fn of(body: &[u8]) -> Self {
+    /// That of a body.
+    pub fn of(body: &[u8]) -> Self {
         Tag(XxHash3_128::oneshot(body))
     }
 
     /// As it stands in `ETag`.
     fn header(self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&format!("\"{:032x}\"", self.0)).ok()
+        HeaderValue::from_str(&format!("\"{}\"", self.text())).ok()
+    }
+
+    /// As it stands between the quotes.
+    pub fn text(self) -> String {
+        format!("{:032x}", self.0)
     }
 
     /// The tag between these quotes, if one of ours can stand there.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let text = std::str::from_utf8(text).ok()?;
         let is_ours = text.len() == 32 && text.as_bytes().iter().all(is_digit);

@@ -13,4 +13,5 @@ mod route;
 pub mod server;
 pub mod service;
 pub mod small;
+pub mod streams;
 pub mod token;

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
     ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
 use super::cors::Cors;
+use super::route::Absent;
 use super::server::Body;
 use crate::metrics::WriteOutcome;
 use crate::store::{ErrorKind, Progress, ReadError, Unfit, WriteError};
@@ -38,6 +39,9 @@ const X_DATA_AGE: HeaderName = HeaderName::from_static("x-data-age");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// What the answer depends on beside the path.
+const ACCEPT: HeaderValue = HeaderValue::from_static("Accept");
+
 /// When to come again after a `503`, in seconds. Reconnects to a local replica are at most one
 /// second apart, and the header knows no fractions.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
@@ -54,8 +58,8 @@ enum Extra {
     Allow(Methods),
     Preflight {
         methods: Methods,
-        /// Reads may ask by `If-None-Match`.
-        conditional: bool,
+        /// The headers that a request may have.
+        headers: &'static str,
     },
     Challenge,
     Close,
@@ -80,6 +84,8 @@ pub struct More {
     pub tag: Option<HeaderValue>,
     /// `Cache-Control`.
     pub cache_control: Option<HeaderValue>,
+    /// A cache may keep it, for those who ask for the same form.
+    pub varies: bool,
 }
 
 impl ResponseDraft {
@@ -98,17 +104,19 @@ impl ResponseDraft {
         self
     }
 
-    /// The same, with what caches are told.
+    /// The same, with what caches are told; `varies`: they may keep it.
     pub fn with_caching(
         mut self,
         tag: Option<HeaderValue>,
         cache_control: Option<HeaderValue>,
+        varies: bool,
     ) -> Self {
         let age = self.more.and_then(|more| more.age.clone());
         self.more = Some(Rc::new(More {
             age,
             tag,
             cache_control,
+            varies,
         }));
         self
     }
@@ -124,8 +132,17 @@ impl ResponseDraft {
         self.status
     }
 
-    pub fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// What a read has found.
+    pub fn found(body: Option<Bytes>, absent: Absent) -> Self {
+        match (body, absent) {
+            (Some(body), _) => ResponseDraft::ok(body),
+            (None, Absent::NotFound) => ResponseDraft::not_found(),
+            (None, Absent::NotInitialised) => ResponseDraft::not_initialised(),
+        }
     }
 
     /// `200` with a JSON body.
@@ -144,12 +161,9 @@ impl ResponseDraft {
         ResponseDraft::new(StatusCode::NOT_FOUND, body, Extra::None)
     }
 
-    /// `204` with what a browser asks before it posts.
-    pub fn preflight(methods: Methods, conditional: bool) -> Self {
-        let extra = Extra::Preflight {
-            methods,
-            conditional,
-        };
+    /// `204` with what a browser asks before it posts, or sends one of these headers.
+    pub fn preflight(methods: Methods, headers: &'static str) -> Self {
+        let extra = Extra::Preflight { methods, headers };
         ResponseDraft::new(StatusCode::NO_CONTENT, Bytes::new(), extra)
     }
 
@@ -177,7 +191,11 @@ impl ResponseDraft {
 
     /// `503`: too many requests are in progress.
     pub fn too_busy(outcome: Option<WriteOutcome>) -> Self {
-        let error = "too many requests in progress";
+        ResponseDraft::too_many("too many requests in progress", outcome)
+    }
+
+    /// `503`: there are too many of something.
+    pub fn too_many(error: &str, outcome: Option<WriteOutcome>) -> Self {
         ResponseDraft::new(
             StatusCode::SERVICE_UNAVAILABLE,
             error_body(error, outcome),
@@ -454,14 +472,11 @@ impl ResponseDraft {
             }
             Extra::Preflight {
                 methods,
-                conditional,
+                headers: allowed,
             } => {
                 headers.insert(ALLOW, methods.header());
                 if *cors != Cors::Nobody {
-                    let allowed = HeaderValue::from_static(match conditional {
-                        true => "Content-Type, Authorization, If-None-Match",
-                        false => "Content-Type, Authorization",
-                    });
+                    let allowed = HeaderValue::from_static(allowed);
                     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.header());
                     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
                     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
@@ -491,6 +506,9 @@ impl More {
             if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
+        }
+        if self.varies {
+            headers.append(VARY, ACCEPT);
         }
         // Caching is open to all pages as it is.
         let exposed = match (&self.age, &self.tag) {

@@ -23,6 +23,15 @@ pub enum Route<'a> {
     Field(&'a str),
 }
 
+/// What it means that nothing is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Of the field behind `/`.
+    NotInitialised,
+    /// Of any other.
+    NotFound,
+}
+
 impl<'a> Route<'a> {
     /// `None`: there is no such path, whatever the method.
     pub fn of(path: &'a str) -> Option<Self> {

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderMap, IF_NONE_MATCH};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::age::AgeHeader;
 use super::caching::{self, Condition};
@@ -24,8 +24,9 @@ use super::guard::{Denial, Guard};
 use super::host;
 use super::posted;
 use super::response::{Methods, ResponseDraft};
-use super::route::{self, Route};
-use super::server::{Body, Entry, Refusal, Service, State};
+use super::route::{self, Absent, Names, Route};
+use super::server::{Body, Entry, Feed, Refusal, Service, State, Streamed};
+use super::streams::{self, Key, Opening, Streams};
 use crate::metrics::{self, WriteOutcome};
 use crate::store::{
     CURRENT, Found, Progress, Read, ReadError, Reads, ValueKind, WriteError, Writes, current,
@@ -61,6 +62,7 @@ struct Inner {
     writes: Rc<Writes>,
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
+    streams: Rc<Streams>,
     age: AgeHeader,
 }
 
@@ -70,6 +72,7 @@ impl Api {
         options: Options,
         reads: Rc<Reads>,
         writes: Rc<Writes>,
+        streams: Rc<Streams>,
         turn: Rc<Turn>,
         metrics: Arc<metrics::Worker>,
     ) -> Self {
@@ -81,6 +84,7 @@ impl Api {
             writes,
             turn,
             metrics,
+            streams,
             age: AgeHeader::default(),
         }))
     }
@@ -106,6 +110,7 @@ impl Api {
             false => Methods::All,
         };
         match parts.method {
+            Method::GET if self.0.streams.are_wanted(&parts.headers) => self.stream(route, parts),
             Method::GET | Method::HEAD => self.get(route, parts.uri.query(), entry),
             _ if !guard.serves(route.field().as_bytes()) => Work::done(ResponseDraft::not_found()),
             Method::POST => match guard.may_write(&parts.headers) {
@@ -113,10 +118,19 @@ impl Api {
                 Err(denial) => self.deny(denial),
             },
             Method::OPTIONS => {
-                let conditional = self.0.options.caching.etag;
-                Work::done(ResponseDraft::preflight(methods, conditional))
+                Work::done(ResponseDraft::preflight(methods, self.request_headers()))
             }
             _ => Work::done(ResponseDraft::method_not_allowed(methods, None)),
+        }
+    }
+
+    /// The headers that pages of other origins may send.
+    fn request_headers(&self) -> &'static str {
+        match (self.0.options.caching.etag, self.0.streams.are_any()) {
+            (false, false) => "Content-Type, Authorization",
+            (true, false) => "Content-Type, Authorization, If-None-Match",
+            (false, true) => "Content-Type, Authorization, Last-Event-ID",
+            (true, true) => "Content-Type, Authorization, If-None-Match, Last-Event-ID",
         }
     }
 
@@ -140,21 +154,48 @@ impl Api {
 
     fn get(&self, route: Route<'_>, query: Option<&str>, entry: &Rc<Entry>) -> Work {
         let (reads, now) = (&self.0.reads, entry.since());
-        let serves = |name: &[u8]| self.0.options.guard.serves(name);
-        match (route, query.and_then(route::fields)) {
-            (Route::Current, Some(Err(why))) => Work::done(ResponseDraft::bad_value(why, None)),
-            // As a whole: half an answer would hide that the other half is not served.
-            (Route::Current, Some(Ok(names))) if !names.iter().all(|name| serves(name)) => {
-                Work::done(ResponseDraft::not_found())
-            }
-            (Route::Current, Some(Ok(names))) => {
-                Work::Read(reads.many(names, now), Absent::NotFound)
-            }
-            _ if !serves(route.field().as_bytes()) => Work::done(ResponseDraft::not_found()),
+        let names = match self.names(route, query) {
+            Ok(names) => names,
+            Err(draft) => return Work::done(draft),
+        };
+        match (route, names) {
+            (Route::Current, Some(names)) => Work::Read(reads.many(names, now), Absent::NotFound),
             (Route::Current, None) => Work::Read(reads.current(now), Absent::NotInitialised),
             (Route::Field(name), _) => {
                 Work::Read(reads.field(name.as_bytes(), now), Absent::NotFound)
             }
+        }
+    }
+
+    /// The fields that a read asks for, if it asks for several, and whether all are served.
+    fn names(&self, route: Route<'_>, query: Option<&str>) -> Result<Option<Names>, ResponseDraft> {
+        let serves = |name: &[u8]| self.0.options.guard.serves(name);
+        match (route, query.and_then(route::fields)) {
+            (Route::Current, Some(Err(why))) => Err(ResponseDraft::bad_value(why, None)),
+            // As a whole: half an answer would hide that the other half is not served.
+            (Route::Current, Some(Ok(names))) if !names.iter().all(|name| serves(name)) => {
+                Err(ResponseDraft::not_found())
+            }
+            (Route::Current, Some(Ok(names))) => Ok(Some(names)),
+            _ if !serves(route.field().as_bytes()) => Err(ResponseDraft::not_found()),
+            _ => Ok(None),
+        }
+    }
+
+    fn stream(&self, route: Route<'_>, parts: &Parts) -> Work {
+        let key = self
+            .names(route, parts.uri.query())
+            .map(|names| match (route, names) {
+                (Route::Current, Some(names)) => Key::Many(names),
+                (Route::Current, None) => Key::Current,
+                (Route::Field(name), _) => Key::Field(name.as_bytes().into()),
+            });
+        // HTTP/1.0 knows no chunks.
+        let chunked = parts.version == Version::HTTP_11;
+        let opening = key.and_then(|key| self.0.streams.open(key, &parts.headers, chunked));
+        match opening {
+            Ok(opening) => Work::Stream(Box::new(opening)),
+            Err(draft) => Work::done(draft),
         }
     }
 
@@ -181,14 +222,10 @@ impl Api {
                 return ResponseDraft::read_error(&error, self.0.reads.trouble());
             }
         };
-        let draft = match (found.body, absent) {
-            (Some(body), _) => ResponseDraft::ok(body),
-            (None, Absent::NotFound) => ResponseDraft::not_found(),
-            (None, Absent::NotInitialised) => {
-                self.0.metrics.not_initialised.add(1);
-                ResponseDraft::not_initialised()
-            }
-        };
+        if found.body.is_none() && absent == Absent::NotInitialised {
+            self.0.metrics.not_initialised.add(1);
+        }
+        let draft = ResponseDraft::found(found.body, absent);
         match found.age {
             None => draft,
             Some(age) => draft.with_age(self.0.age.of(age)),
@@ -208,22 +245,21 @@ impl Api {
         condition: Option<&Condition>,
         entry: &Entry,
     ) -> ResponseDraft {
-        let Inner {
-            turn,
-            metrics,
-            options,
-            ..
-        } = &*self.0;
         let draft = match self.0.caches {
             false => draft,
             true => {
                 let is_read = matches!(method, metrics::Method::Get | metrics::Method::Head);
-                options.caching.apply(draft, is_read, condition)
+                self.0.options.caching.apply(draft, is_read, condition)
             }
         };
-        let duration = turn.now().saturating_duration_since(entry.since());
-        metrics.observe_request(method, draft.status().as_u16(), duration);
+        self.count(method, draft.status(), entry);
         draft
+    }
+
+    fn count(&self, method: metrics::Method, status: StatusCode, entry: &Entry) {
+        let Inner { turn, metrics, .. } = &*self.0;
+        let duration = turn.now().saturating_duration_since(entry.since());
+        metrics.observe_request(method, status.as_u16(), duration);
     }
 
     /// The answer to a request whose deadline has passed.
@@ -243,7 +279,7 @@ impl Api {
                     self.write_response(ResponseDraft::write_timeout(limit, progress, &trouble))
                 }
             },
-            Work::Read(..) | Work::Done(_) => ResponseDraft::read_timeout(limit),
+            Work::Read(..) | Work::Stream(_) | Work::Done(_) => ResponseDraft::read_timeout(limit),
         }
     }
 }
@@ -258,6 +294,7 @@ impl Service for Api {
             && uri.path() == "/"
             && uri.query().is_none()
             && self.0.serves_current
+            && !self.0.streams.are_wanted(request.headers())
             && host::is_valid(&request);
         let origin = self.0.options.guard.cors().position(request.headers());
         let condition = self.0.options.caching.condition(request.headers());
@@ -286,6 +323,9 @@ impl Service for Api {
 
     fn plan(&self, request: &Request<Incoming>) -> Option<Plan> {
         if request.method() != Method::GET || !host::is_valid(request) {
+            return None;
+        }
+        if self.0.streams.are_wanted(request.headers()) {
             return None;
         }
         // Changes with each value, so that hardly one comes again.
@@ -385,13 +425,6 @@ pub struct Reading {
     origin: Option<usize>,
 }
 
-/// What a missing value means.
-#[derive(Clone, Copy, Debug)]
-enum Absent {
-    NotInitialised,
-    NotFound,
-}
-
 /// How far a POST has come.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
@@ -404,6 +437,7 @@ enum Work {
     /// Taken when answered.
     Done(Option<ResponseDraft>),
     Read(Read, Absent),
+    Stream(Box<Opening>),
     Post(
         Pin<Box<dyn Future<Output = ResponseDraft>>>,
         Rc<Cell<Stage>>,
@@ -441,11 +475,31 @@ impl Answering {
         match &mut self.work {
             Work::Done(_) => Poll::Pending,
             Work::Post(post, _) => post.as_mut().poll(cx),
+            Work::Stream(opening) => match ready!(Pin::new(&mut **opening).poll(cx)) {
+                Ok(feed) => {
+                    let chunked = opening.chunked;
+                    self.begin_stream(feed, chunked);
+                    // No answer of hyper's.
+                    Poll::Pending
+                }
+                Err(draft) => Poll::Ready(draft),
+            },
             Work::Read(read, absent) => {
                 let outcome = ready!(Pin::new(read).poll(cx));
                 Poll::Ready(self.api.read_response(outcome, *absent))
             }
         }
+    }
+}
+
+impl Answering {
+    /// Hands the connection over to a stream.
+    fn begin_stream(&self, feed: Box<dyn Feed>, chunked: bool) {
+        self.api.count(self.method, StatusCode::OK, &self.entry);
+        let head = streams::head(self.api.0.options.guard.cors(), self.origin);
+        let now = self.api.0.turn.now();
+        let streamed = Streamed::new(head, chunked, feed);
+        self.entry.stream(Box::new(streamed), now);
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn families(registry: &Registry) -> Vec<MetricFamily> {
     if registry.redis {
         families.extend(redis(registry));
         families.extend(tracked(registry));
+        families.extend(streams(registry));
         families.extend(replica(registry));
     }
     families.extend(process_families());
@@ -139,6 +140,37 @@ fn tracked(registry: &Registry) -> Vec<MetricFamily> {
             "redis_api_tracked_entries",
             "Fields in memory in tracked mode, those that await replacement included.",
             sum(registry, |worker| &worker.tracked_entries) as f64,
+        ),
+    ]
+}
+
+fn streams(registry: &Registry) -> Vec<MetricFamily> {
+    let sum = |cell: fn(&Worker) -> &Cell| sum(registry, cell) as f64;
+    vec![
+        gauge(
+            "redis_api_streams",
+            "Streams of events that are open.",
+            sum(|worker| &worker.streams),
+        ),
+        counter(
+            "redis_api_stream_events_total",
+            "Events sent on streams; heartbeats do not count.",
+            sum(|worker| &worker.stream_events),
+        ),
+        counter(
+            "redis_api_stream_conflated_total",
+            "Values that a stream skipped because a newer one came before it could be sent.",
+            sum(|worker| &worker.stream_conflated),
+        ),
+        counter(
+            "redis_api_streams_refused_total",
+            "Streams refused because of too many (--max-streams).",
+            sum(|worker| &worker.streams_refused),
+        ),
+        counter(
+            "redis_api_streams_cut_total",
+            "Streams ended because the client took nothing for too long (--write-timeout).",
+            sum(|worker| &worker.streams_cut),
         ),
     ]
 }

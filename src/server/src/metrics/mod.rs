@@ -215,6 +215,16 @@ pub struct Worker {
     pub tracked_entries: Cell,
     /// Client connections that are open (a gauge).
     pub http_connections: Cell,
+    /// Streams that are open (a gauge).
+    pub streams: Cell,
+    /// Events that were sent on streams.
+    pub stream_events: Cell,
+    /// Values that a stream went past, because a newer one came before it could send them.
+    pub stream_conflated: Cell,
+    /// Streams that were refused because there were too many.
+    pub streams_refused: Cell,
+    /// Streams that were cut because the client took nothing.
+    pub streams_cut: Cell,
     /// How often the worker slept before a look at its sockets.
     pub wake_sleeps: Cell,
     /// Written only when it changes and read only by probes: a lock costs nothing there.
@@ -239,6 +249,11 @@ impl Default for Worker {
             tracked_invalidations: Cell::default(),
             tracked_entries: Cell::default(),
             http_connections: Cell::default(),
+            streams: Cell::default(),
+            stream_events: Cell::default(),
+            stream_conflated: Cell::default(),
+            streams_refused: Cell::default(),
+            streams_cut: Cell::default(),
             wake_sleeps: Cell::default(),
             read_trouble: Mutex::new(None),
         }

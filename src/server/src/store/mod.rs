@@ -46,5 +46,6 @@ pub use source::ReadServer;
 pub use tracking::TrackedOptions;
 pub use value::{MAX_VALUE, Unfit, ValueKind, check_json, compact};
 pub use waiter::{Answer, Wait};
+pub use watch::Seen;
 pub use write_error::{Progress, WriteError};
 pub use writes::{WriteOptions, Writes};

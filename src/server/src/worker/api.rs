@@ -11,6 +11,7 @@ use super::{Error, Options, run};
 use crate::http::caching;
 use crate::http::guard::{self, Guard};
 use crate::http::service::{self, Api};
+use crate::http::streams::{Places, Streams};
 use crate::metrics::{RoleMetrics, Side};
 use crate::net::endpoint::SetOptions;
 use crate::net::{Credentials, Driver, Owner, Set};
@@ -43,6 +44,8 @@ pub struct ApiOptions {
     pub caching: caching::Options,
     /// Who may write, and which fields there are.
     pub guard: guard::Options,
+    /// Streams of the process at most; 0: there are none.
+    pub max_streams: usize,
 }
 
 /// How to read from the master while no replica is usable.
@@ -66,11 +69,19 @@ pub fn run_api(process: &Options, api: ApiOptions) -> Result<(), Error> {
         caching: api.caching.clone(),
         guard: Guard::open(api.guard.clone()).map_err(Error::Token)?,
     };
-    run(process, move |context| start(&api, &service, context))
+    let places = Places::new(api.max_streams);
+    run(process, move |context| {
+        start(&api, &service, &places, context)
+    })
 }
 
 /// Connects the current worker to Redis and makes its service.
-fn start(options: &ApiOptions, service: &service::Options, context: &Context) -> Api {
+fn start(
+    options: &ApiOptions,
+    service: &service::Options,
+    places: &Places,
+    context: &Context,
+) -> Api {
     let (turn, metrics) = (&context.turn, &context.metrics);
     let (read, probed) = (Side::Read, service.guard.probed_field());
     let (replica, write) = (
@@ -127,13 +138,34 @@ fn start(options: &ApiOptions, service: &service::Options, context: &Context) ->
             spawn_local(token.clone().follow(context.resolver.pool().clone()));
         }
     }
+    let streams = streams(places, service.request_timeout, &reads, context);
     Api::new(
         service.clone(),
         reads,
         writes,
+        streams,
         turn.clone(),
         metrics.clone(),
     )
+}
+
+/// The streams of what these read, and the task that reads for them.
+fn streams(
+    places: &Places,
+    timeout: Duration,
+    reads: &Rc<Reads>,
+    context: &Context,
+) -> Rc<Streams> {
+    let streams = Streams::new(
+        places.clone(),
+        timeout,
+        reads.clone(),
+        context.turn.clone(),
+        context.metrics.clone(),
+        context.random.borrow_mut().fork(),
+    );
+    spawn_local(streams.clone().run());
+    streams
 }
 
 /// The links to one server, and what their drivers need.

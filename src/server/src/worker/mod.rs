@@ -294,6 +294,7 @@ fn client_limits(options: &Options) -> Limits {
             idle: idle_timeout,
             write: write_timeout,
             age: max_connection_age,
+            drain: options.drain_delay,
             ..Timeouts::new(options.request_timeout, LINGER)
         },
         max_requests: max_requests.get(),

@@ -71,7 +71,7 @@ fn a_503_says_when_to_come_again_and_every_answer_is_open_to_browsers() {
     assert_eq!(response.headers()[RETRY_AFTER], "1");
     assert_eq!(response.headers()["access-control-allow-origin"], "*");
     assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-    let draft = ResponseDraft::preflight(Methods::All, false);
+    let draft = ResponseDraft::preflight(Methods::All, "Content-Type");
     let response = draft.into_response(&mut headers, &any, None);
     assert!(!response.headers().contains_key(CONTENT_TYPE));
     let methods = "GET, HEAD, POST, OPTIONS";

@@ -6,6 +6,8 @@
 //! when the connection has been idle for a while: an idle connection is then a socket, an entry in
 //! the table, and this.
 //!
+//! An answer without an end is nobody's but [`streaming`]'s, once it has begun.
+//!
 //! Between two requests it is this task that reads the socket, whether there is a hyper or not;
 //! during one it is hyper, by way of [`Io`].
 //!
@@ -14,6 +16,7 @@
 //! whichever way each was made, and none follows one that said `close`.
 //!
 //! [`Heads`]: super::heads::Heads
+//! [`streaming`]: super::streaming
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,6 +27,7 @@ use hyper::server::conn::http1;
 
 use super::call::Adapter;
 use super::io::{Io, Socket, Transport};
+use super::streaming::Streamed;
 use super::table::{Entry, State};
 use super::{Server, Service};
 
@@ -34,19 +38,21 @@ type Http<S, T> = Pin<Box<http1::Connection<Io<T>, Adapter<S, T>>>>;
 
 /// Requests and answers, until either side ends it.
 pub struct Connection<S: Service, T: Transport> {
-    server: Rc<Server<S>>,
-    entry: Rc<Entry>,
-    socket: Rc<Socket<T>>,
+    pub(super) server: Rc<Server<S>>,
+    pub(super) entry: Rc<Entry>,
+    pub(super) socket: Rc<Socket<T>>,
     /// While there is something to parse, and for a while after.
     http: Option<Http<S, T>>,
     /// A head has come that needs the larger of the two hypers.
     roomy: bool,
     /// A request whose head is known, being answered.
     repeat: Option<S::Repeat>,
+    /// An answer without an end, being sent.
+    pub(super) stream: Option<Box<Streamed>>,
 }
 
 /// What a step came to.
-enum Step {
+pub(super) enum Step {
     Again,
     End,
 }
@@ -60,6 +66,7 @@ impl<S: Service, T: Transport> Connection<S, T> {
             http: None,
             roomy: false,
             repeat: None,
+            stream: None,
         }
     }
 
@@ -72,6 +79,8 @@ impl<S: Service, T: Transport> Connection<S, T> {
                 self.poll_next(cx)
             } else if self.http.is_none() && self.entry.state() == State::Write {
                 self.poll_sent(cx)
+            } else if self.entry.state() == State::Stream {
+                self.poll_stream(cx)
             } else {
                 self.poll_http(cx)
             };
@@ -183,6 +192,12 @@ impl<S: Service, T: Transport> Connection<S, T> {
                 false => Step::End,
             });
         }
+        if self.entry.state() == State::Stream {
+            self.http = None;
+            self.entry.set_parsing(false);
+            self.socket.take_arrived();
+            return Poll::Ready(Step::Again);
+        }
         self.socket.hold_arrived();
         if let Step::End = ready!(self.poll_sent(cx)) {
             return Poll::Ready(Step::End);
@@ -208,6 +223,9 @@ impl<S: Service, T: Transport> Future for Connection<S, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.entry.listen(cx.waker());
         if self.entry.cut().is_some() {
+            if let Some(stream) = &mut self.stream {
+                stream.feed.on_cut();
+            }
             return Poll::Ready(());
         }
         self.socket.begin_turn();

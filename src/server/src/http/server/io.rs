@@ -62,7 +62,7 @@ impl Default for Inbox {
 }
 
 /// What a client may send behind the last answer before it is cut off.
-const MAX_LINGER: usize = 256 * 1024;
+pub(super) const MAX_LINGER: usize = 256 * 1024;
 
 /// What a connection runs over: a TCP socket, or bytes in memory where no kernel is to be measured.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -71,6 +71,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 
     /// Makes dropping it throw away what the client has not taken yet.
     fn give_up(&self) {}
+
+    /// From now on takes no more than can be sent at once, so that nothing grows old in between.
+    fn send_only_newest(&self) {}
 }
 
 impl Transport for TcpStream {
@@ -83,6 +86,11 @@ impl Transport for TcpStream {
         // Else the kernel would go on offering its send buffer to a client that doesn't read, for
         // minutes. If it fails, that is what happens.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn send_only_newest(&self) {
+        // Else the kernel's buffer would be a queue of some MiB. If it fails, it is one.
+        let _ = SockRef::from(self).set_tcp_notsent_lowat(1);
     }
 }
 
@@ -265,6 +273,11 @@ impl<T: Transport> Socket<T> {
         self.stream.borrow().give_up();
     }
 
+    /// See [`Transport::send_only_newest`].
+    pub fn send_only_newest(&self) {
+        self.stream.borrow().send_only_newest();
+    }
+
     fn poll_stream(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
     }
@@ -333,7 +346,8 @@ impl<T: Transport> Socket<T> {
         Pin::new(&mut *stream).poll_shutdown(cx)
     }
 
-    fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+    /// Throws away what arrives, up to `left` bytes; ready at its end, or past that.
+    pub fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
         while *left > 0 {
             match ready!(self.poll_arrive(cx)) {
                 Ok(count @ 1..) => *left = left.saturating_sub(count),

@@ -11,6 +11,7 @@ mod date;
 mod framing;
 mod heads;
 mod io;
+mod streaming;
 mod table;
 
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,7 @@ use io::{Inbox, Socket};
 use table::{Cut, Table};
 
 pub use io::Transport;
+pub use streaming::{Feed, Streamed};
 pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.
@@ -134,6 +136,8 @@ pub struct Server<S: Service> {
     inbox: Rc<Inbox>,
     /// Where an answer is put together.
     out: RefCell<Vec<u8>>,
+    /// Where a part of a stream is.
+    part: RefCell<Vec<u8>>,
     date: DateLine,
 }
 
@@ -162,6 +166,7 @@ impl<S: Service> Server<S> {
             heads: Heads::new(),
             inbox: Rc::default(),
             out: RefCell::default(),
+            part: RefCell::default(),
             date: DateLine::default(),
         })
     }
@@ -216,9 +221,9 @@ impl<S: Service> Server<S> {
         self.in_flight.get()
     }
 
-    /// From now on every answer says `Connection: close`.
+    /// From now on every answer says `Connection: close`, and streams end in their time.
     pub fn drain(&self) {
-        self.table.drain();
+        self.table.drain(self.turn.now());
     }
 
     /// Ends every connection once nothing is in progress on it; resolves when none is left.

@@ -13,6 +13,7 @@ use fastrand::Rng;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::streaming::Streamed;
 use crate::turn::Turn;
 
 /// What a connection is doing.
@@ -20,6 +21,9 @@ use crate::turn::Turn;
 pub enum State {
     /// Between requests, with nothing read of the next.
     Idle,
+    /// An answer without an end has begun. As quiet as an idle connection, until there is something
+    /// to say.
+    Stream,
     /// Some of a request's head has been read.
     Head,
     /// The head is complete and the body is being read.
@@ -30,6 +34,13 @@ pub enum State {
     Write,
     /// The answer said `close` and is out; what the client still sends is thrown away.
     Linger,
+}
+
+impl State {
+    /// Whether something of a request or an answer is unfinished.
+    fn is_active(self) -> bool {
+        !matches!(self, State::Idle | State::Stream)
+    }
 }
 
 /// Why a connection is ended whatever is in progress on it.
@@ -62,6 +73,8 @@ pub struct Entry {
     parsing: Cell<bool>,
     /// The connection has been idle for so long that it should go.
     rest: Cell<bool>,
+    /// An answer without an end that the service has begun, and the connection not yet taken over.
+    stream: Cell<Option<Box<Streamed>>>,
     task: RefCell<Option<Waker>>,
     key: OnceCell<usize>,
     /// Of the table: how many connections are not idle.
@@ -82,6 +95,7 @@ impl Entry {
             used: Cell::new(false),
             parsing: Cell::new(false),
             rest: Cell::new(false),
+            stream: Cell::new(None),
             task: RefCell::new(None),
             key: OnceCell::new(),
             active,
@@ -109,10 +123,9 @@ impl Entry {
 
     /// Goes from one state to the next on the same clock.
     pub fn advance(&self, state: State) {
-        match (self.state.replace(state), state) {
-            (State::Idle, State::Idle) => {}
-            (State::Idle, _) => self.active.set(self.active.get() + 1),
-            (_, State::Idle) => self.active.set(self.active.get() - 1),
+        match (self.state.replace(state).is_active(), state.is_active()) {
+            (false, true) => self.active.set(self.active.get() + 1),
+            (true, false) => self.active.set(self.active.get() - 1),
             _ => {}
         }
     }
@@ -120,6 +133,17 @@ impl Entry {
     /// A request's head is complete.
     pub fn begin(&self, now: Instant) {
         self.enter(State::Handler, now);
+    }
+
+    /// The request in progress is answered by this, without an end.
+    pub fn stream(&self, stream: Box<Streamed>, now: Instant) {
+        self.stream.set(Some(stream));
+        self.enter(State::Stream, now);
+    }
+
+    /// An answer without an end that has begun; said once.
+    pub(super) fn take_stream(&self) -> Option<Box<Streamed>> {
+        self.stream.take()
     }
 
     /// Is the request in progress past its deadline?
@@ -231,6 +255,8 @@ pub struct Timeouts {
     /// The age past which the next answer is the last one. Each connection has its own, up to a
     /// tenth off, so that those opened together don't end together.
     pub age: Option<Duration>,
+    /// How long streams may go on once the end is announced.
+    pub drain: Duration,
 }
 
 impl Timeouts {
@@ -243,6 +269,7 @@ impl Timeouts {
             idle: None,
             write: None,
             age: None,
+            drain: Duration::ZERO,
         }
     }
 
@@ -253,7 +280,7 @@ impl Timeouts {
             State::Body | State::Handler => Some(self.request),
             State::Linger => Some(self.linger),
             // What counts is whether the client takes any of it: see `write`.
-            State::Write => None,
+            State::Write | State::Stream => None,
         }
     }
 
@@ -291,8 +318,8 @@ pub struct Table {
     timeouts: Timeouts,
     /// Spreads the ages of connections.
     random: RefCell<Rng>,
-    /// Every answer is the last one of its connection.
-    ending: Cell<bool>,
+    /// Every answer is the last one of its connection, and streams end by then.
+    ending: Cell<Option<Instant>>,
     /// Rings when the first connection comes and when the last one goes.
     changed: Notify,
 }
@@ -304,7 +331,7 @@ impl Table {
             active: Rc::default(),
             timeouts,
             random: RefCell::new(random),
-            ending: Cell::new(false),
+            ending: Cell::new(None),
             changed: Notify::new(),
         }
     }
@@ -314,7 +341,7 @@ impl Table {
         let retires = age.map(|age| now + age);
         let entry = Rc::new(Entry::new(
             now,
-            self.ending.get(),
+            self.ending.get().is_some(),
             retires,
             self.active.clone(),
         ));
@@ -351,11 +378,35 @@ impl Table {
         self.active.get()
     }
 
-    /// From now on every answer is the last one of its connection.
-    pub fn drain(&self) {
-        self.ending.set(true);
-        let entries = self.entries.borrow();
-        entries.iter().for_each(|(_, entry)| entry.retire());
+    /// From now on every answer is the last one of its connection, and streams end one by one.
+    pub fn drain(&self, now: Instant) {
+        if self.ending.get().is_some() {
+            return;
+        }
+        self.ending.set(Some(now + self.timeouts.drain));
+        for (_, entry) in &*self.entries.borrow() {
+            entry.retire();
+            if entry.state() == State::Stream {
+                self.stream_begins(entry, now);
+            }
+        }
+    }
+
+    /// An answer without an end has begun: if its connection is to end soon, says when. In the
+    /// second half of the time that is left: the balancers learn of the end in the first, and lead
+    /// who comes again elsewhere.
+    pub fn stream_begins(&self, entry: &Entry, now: Instant) {
+        if !entry.is_last() {
+            return;
+        }
+        let random = self.random.borrow_mut().f64();
+        entry.retires.set(match self.ending.get() {
+            Some(until) => {
+                let half = until.saturating_duration_since(now) / 2;
+                Some(now + half + half.mul_f64(random))
+            }
+            None => self.timeouts.age_of_one(random).map(|age| now + age),
+        });
     }
 
     /// Ends every connection on which a request has ever begun to arrive, as soon as nothing is in
@@ -436,6 +487,9 @@ impl Table {
             if is_due(entry.retires.get()) {
                 entry.retires.set(None);
                 entry.retire();
+                if entry.state() == State::Stream {
+                    entry.close();
+                }
             }
         }
         next

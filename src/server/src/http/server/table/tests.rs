@@ -204,7 +204,7 @@ fn when_draining_every_answer_is_the_last() {
     let table = table(timeouts());
     let before = table.insert(Instant::now());
     assert!(!before.is_last());
-    table.drain();
+    table.drain(Instant::now());
     let after = table.insert(Instant::now());
     assert!(before.is_last() && after.is_last());
     assert!(!before.is_closing() && !after.is_closing());
@@ -238,4 +238,43 @@ fn a_connection_whose_first_request_is_on_its_way_is_closed_last() {
     assert!(!fresh.is_closing() && reading.is_closing() && idle.is_closing());
     table.close_all();
     assert!(fresh.is_closing());
+}
+
+#[test]
+fn streams_have_no_limit_but_their_age_and_the_drain() {
+    let table = table(Timeouts {
+        idle: ms(500),
+        age: ms(100_000),
+        drain: Duration::from_secs(10),
+        ..timeouts()
+    });
+    let start = Instant::now();
+    let at = |seconds: u64| start + Duration::from_secs(seconds);
+    let entries: Vec<_> = (0..100).map(|_| table.insert(start)).collect();
+    for entry in &entries {
+        entry.begin(start);
+        assert_eq!(table.active(), 1);
+        entry.enter(State::Stream, start);
+        assert_eq!(table.active(), 0, "it is quiet");
+        table.stream_begins(entry, start);
+    }
+    table.sweep_once(at(80));
+    assert!(entries.iter().all(|entry| !entry.is_closing()));
+    table.sweep_once(at(100));
+    let ended = |entries: &[Rc<Entry>]| entries.iter().filter(|it| it.is_closing()).count();
+    let old = ended(&entries);
+    assert!((1..100).contains(&old), "{old}: their ages differ");
+    table.drain(at(100));
+    table.sweep_once(at(104));
+    assert_eq!(ended(&entries), old, "the balancers have not heard of it");
+    table.sweep_once(at(107));
+    assert!((old + 1..100).contains(&ended(&entries)), "one by one");
+    let late = table.insert(at(107));
+    late.enter(State::Stream, at(107));
+    table.stream_begins(&late, at(107));
+    table.drain(at(107));
+    assert!(!late.is_closing());
+    table.sweep_once(at(110));
+    assert_eq!(ended(&entries), 100);
+    assert!(late.is_closing());
 }
