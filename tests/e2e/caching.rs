@@ -46,6 +46,7 @@ fn check_unchanged(response: &Response, tag: &str) {
     assert!(response.body.is_empty(), "{all}");
     assert_eq!(response.header("ETag"), Some(tag), "{all}");
     assert_eq!(response.header("Cache-Control"), Some(CACHE), "{all}");
+    assert_eq!(response.header("Vary"), Some("Accept"), "{all}");
     assert!(response.header("Date").is_some(), "{all}");
     assert_eq!(
         response.header("Access-Control-Allow-Origin"),
@@ -187,7 +188,8 @@ fn errors_and_writes_are_not_kept() {
     }
     let allowed = call("OPTIONS", "/", "");
     let allowed = allowed.header("Access-Control-Allow-Headers");
-    assert_eq!(allowed, Some("Content-Type, Authorization, If-None-Match"));
+    let all = "Content-Type, Authorization, If-None-Match, Last-Event-ID";
+    assert_eq!(allowed, Some(all));
     // Known heads too.
     for _ in 0..TIMES {
         let response = get(&api, "/bad", &[]);
@@ -209,6 +211,7 @@ fn each_flag_is_for_itself_and_nothing_is_told_by_default() {
         assert_ne!(response.status, 304);
         assert_eq!(response.header("ETag"), None);
         assert_eq!(response.header("Cache-Control"), None);
+        assert_eq!(response.header("Vary"), None);
     }
     let api = on_one_master(&redis, |builder| {
         builder.args(["--cache-control", "no-cache"])
@@ -216,6 +219,7 @@ fn each_flag_is_for_itself_and_nothing_is_told_by_default() {
     let response = get(&api, "/", &any);
     assert_eq!((response.status, response.header("ETag")), (200, None));
     assert_eq!(response.header("Cache-Control"), Some("no-cache"));
+    assert_eq!(response.header("Vary"), Some("Accept"));
     let origins = ["--etag", "--cors-origin", "https://a.example"];
     let api = on_one_master(&redis, |builder| builder.args(origins));
     for headers in [&[][..], &any] {

@@ -168,7 +168,7 @@ fn a_write_needs_the_token() {
     }
     let preflight = request(api.addr(), "OPTIONS", "/", &[], b"");
     let allowed = preflight.header("Access-Control-Allow-Headers");
-    assert_eq!(allowed, Some("Content-Type, Authorization"));
+    assert_eq!(allowed, Some("Content-Type, Authorization, Last-Event-ID"));
 
     fn check_challenged(response: &Response) {
         check_refused(response, 401);

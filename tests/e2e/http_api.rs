@@ -175,7 +175,7 @@ fn paths_methods_and_headers() {
         );
         assert_eq!(
             header("Access-Control-Allow-Headers"),
-            Some("Content-Type, Authorization")
+            Some("Content-Type, Authorization, Last-Event-ID")
         );
         let age = header("Access-Control-Max-Age").and_then(|age| age.parse::<u32>().ok());
         assert!(age.is_some_and(|age| age > 0), "{response:?}");

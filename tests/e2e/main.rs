@@ -39,6 +39,7 @@ mod replica;
 #[cfg(feature = "rig")]
 mod rig;
 mod rotation;
+mod streams;
 mod support;
 mod sync_auth;
 mod tls;
