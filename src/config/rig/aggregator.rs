@@ -44,6 +44,14 @@ pub(super) const AGGREGATOR: Group = Group {
             "Looked at each second.",
         ),
         flag(
+            "stream-url",
+            "URL",
+            None,
+            "The API as browsers reach it, for its own stream on the currency page",
+            "Not offered without. It may be another address than --api-url, which is the \
+             aggregator's.",
+        ),
+        flag(
             "api-admin-dns",
             "NAME:PORT",
             None,
@@ -67,6 +75,7 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
     let bots_name = optional(values, "vegeta-dns", name);
     let pods_name = optional(values, "api-admin-dns", name);
     let api = url::optional(values, "api-url");
+    let stream = url::optional(values, "stream-url");
     let dns_server = optional(values, "dns-server", dns_server);
     if matches!((&bots, &bots_name), (Some(bots), Some(None)) if bots.is_empty()) {
         values.errors.push(
@@ -83,6 +92,7 @@ pub(super) fn options(values: &mut Values<'_>) -> Option<Options> {
         bots_name: bots_name?,
         pods_name: pods_name?,
         api: api?,
+        stream: stream?,
         dns_server: dns_server?,
     })
 }

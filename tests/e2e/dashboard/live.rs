@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::{CHARTS_DRAWN, NOTICES, check_origin};
 use crate::support::browser::Browser;
-use crate::support::{Api, PATIENCE, Redis};
+use crate::support::{Api, PATIENCE, Redis, eventually};
 
 /// Requests a second of one bot.
 const RATE: u32 = 100;
@@ -92,4 +92,46 @@ fn a_real_load_is_shown_and_so_are_a_dead_bot_and_a_dead_api() {
     browser.wait_for("document.getElementById('status').dataset.state === 'live'");
     browser.wait_for("document.getElementById('value-age').textContent !== 'changed just now'");
     check_origin(&browser, &own);
+}
+
+#[test]
+fn the_apis_own_stream_is_shown_where_it_is_chosen() {
+    let redis = Redis::start_plain();
+    redis.cli(&["HSET", "currency", "current-value", "12.50"]);
+    let api = Api::serve().read_from(&redis).write_to(&redis);
+    let mut api = api.args(["--read-mode", "tracked"]).start();
+    api.wait_ready(PATIENCE);
+    let url = format!("http://{}/", api.addr());
+    let start = |flags: &[&str]| {
+        let mut aggregator = Api::subcommand("aggregator")
+            .without_admin()
+            .args(["--vegeta-servers", "127.0.0.1:1", "--api-url", &url])
+            .args(flags.iter().copied())
+            .start();
+        aggregator.wait_live(PATIENCE);
+        aggregator
+    };
+    let with = start(&["--stream-url", &url]);
+    let board = || with.get("/summary").status == 200;
+    eventually(PATIENCE, "a board", board);
+    let mut browser = Browser::open(&format!("http://{}/currency", with.addr()));
+    browser.wait_text("value", "12.5");
+    browser.click("#by-stream");
+    // To the digit, and with each change.
+    browser.wait_text("value", "12.50");
+    for value in ["13.10", "18446744073709551615", "0"] {
+        redis.cli(&["HSET", "currency", "current-value", value]);
+        browser.wait_text("value", value);
+    }
+    assert_eq!(api.metric("redis_api_streams"), Some(1.0));
+    api.stop();
+    browser.wait_for(&format!("{NOTICES}.includes('The API\\'s stream: ')"));
+    browser.click("#by-aggregator");
+    browser.wait_for(&format!("!{NOTICES}.includes('stream')"));
+
+    let without = start(&[]);
+    browser.visit(&format!("http://{}/currency", without.addr()));
+    browser.wait_for("document.getElementById('status').dataset.state === 'live'");
+    let hidden = browser.evaluate("document.getElementById('choice').hidden");
+    assert_eq!(hidden, true);
 }

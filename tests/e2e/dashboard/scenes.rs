@@ -52,6 +52,7 @@ pub fn board(second: u64, load: &Load) -> Board {
             since_ms: Some(START_MS + second * 1_000 - 400),
             trouble: None,
         }),
+        stream: None,
         troubles: Vec::new(),
     }
 }

@@ -62,6 +62,8 @@ pub struct Options {
     pub pods_name: Option<Name>,
     /// Where the API's value is.
     pub api: Option<Uri>,
+    /// Where browsers find the API.
+    pub stream: Option<Uri>,
     /// The name server to ask; `None`: those of the system.
     pub dns_server: Option<SocketAddr>,
 }

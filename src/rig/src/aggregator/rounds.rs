@@ -63,6 +63,8 @@ pub(super) struct Rounds {
     pods: Roster<Track>,
     pods_named: Option<watch::Receiver<Named>>,
     api: Option<Uri>,
+    /// Told to browsers as it is.
+    stream: Option<String>,
     current: Current,
     /// Said in the log already.
     refused: usize,
@@ -83,6 +85,7 @@ impl Rounds {
             bots: Roster::new(BOTS_MAX),
             pods: Roster::new(PODS_MAX),
             api: options.api,
+            stream: options.stream.map(|stream| stream.to_string()),
             current: Current::default(),
             refused: 0,
             _names: names,
@@ -142,6 +145,7 @@ impl Rounds {
             bots,
             pods: self.pods_named.is_some().then_some(pods),
             current: self.api.is_some().then(|| self.current.clone()),
+            stream: self.stream.clone(),
             troubles,
         };
         Snapshot::new(board, windows)

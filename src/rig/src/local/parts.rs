@@ -238,6 +238,7 @@ impl Parts {
                 ("--listen", &listen.to_string()),
                 ("--vegeta-servers", &self.places.bot.to_string()),
                 ("--api-url", &self.api_url()),
+                ("--stream-url", &self.api_url()),
                 ("--api-admin-dns", &reachable(self.places.admin).to_string()),
             ],
         );

@@ -6,7 +6,8 @@
 //! request.
 //!
 //! Invariants:
-//! - A page loads nothing from elsewhere, and its browser is told not to (`POLICY`).
+//! - A page loads nothing from elsewhere, and its browser is told not to (`POLICY`); but for the
+//!   API's own stream on the currency page, where the aggregator was told of it.
 //! - Texts from the network (errors, addresses) get into a page as text only.
 //!
 //! Non-goals: sending events, which is the aggregator's; any state.
@@ -22,7 +23,7 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, Uri};
 
 use self::appearance::Appearance;
 use self::charts::Chart;
@@ -32,6 +33,21 @@ use super::board::{Board, History};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
+
+/// The same, and the API's stream at this address.
+fn policy_with(stream: &str) -> Option<HeaderValue> {
+    let uri: Uri = stream.parse().ok()?;
+    let host = uri.authority()?.as_str();
+    // Nothing that would end the rule.
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    let origin = format!("{}://{host}", uri.scheme_str()?);
+    let policy = POLICY.replace(
+        "connect-src 'self'",
+        &format!("connect-src 'self' {origin}"),
+    );
+    let is_plain = host.bytes().all(letter);
+    HeaderValue::from_str(&policy).ok().filter(|_| is_plain)
+}
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -51,7 +67,14 @@ pub fn respond(
     history: &History,
 ) -> Option<Response<Full<Bytes>>> {
     if let Some((content_type, body)) = file(path) {
-        return Some(answer(StatusCode::OK, content_type, body));
+        let mut response = answer(StatusCode::OK, content_type, body);
+        if path == "/currency"
+            && let Some(policy) = board.and_then(|board| policy_with(board.stream.as_deref()?))
+        {
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        return Some(response);
     }
     let chart = Chart::named(path.strip_prefix("/charts/")?)?;
     let appearance = match Appearance::parse(query) {
@@ -78,6 +101,7 @@ fn file(path: &str) -> Option<(&'static str, &'static str)> {
         "/assets/dashboard.js" => (SCRIPT, include_str!("assets/dashboard.js")),
         "/assets/notices.js" => (SCRIPT, include_str!("assets/notices.js")),
         "/assets/tables.js" => (SCRIPT, include_str!("assets/tables.js")),
+        "/assets/stream.js" => (SCRIPT, include_str!("assets/stream.js")),
         "/assets/currency.js" => (SCRIPT, include_str!("assets/currency.js")),
         // The second is what a browser asks for where nothing names another, as beside JSON.
         "/assets/icon.svg" | "/favicon.ico" => (SVG, include_str!("assets/icon.svg")),

@@ -46,8 +46,15 @@ fn pages_have_their_types() {
 #[test]
 fn everything_that_a_page_names_is_there() {
     let pages = ["/dashboard", "/currency"];
-    let scripts = ["shared", "dashboard", "notices", "tables", "currency"]
-        .map(|name| format!("/assets/{name}.js"));
+    let scripts = [
+        "shared",
+        "dashboard",
+        "notices",
+        "tables",
+        "currency",
+        "stream",
+    ]
+    .map(|name| format!("/assets/{name}.js"));
     let mut found = BTreeMap::new();
     for path in pages
         .iter()

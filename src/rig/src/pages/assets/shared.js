@@ -96,8 +96,9 @@ const SILENT_MS = 10_000;
 const LOOK_MS = 250;
 
 /** The value as it was written: a number of JSON may have more digits than one of JavaScript. */
-function exactValue(key, value, context) {
-  return key === "value" && typeof value === "number" ? (context?.source ?? String(value)) : value;
+export function exactValue(key, value, context) {
+  const isValue = key === "value" || key === "current";
+  return isValue && typeof value === "number" ? (context?.source ?? String(value)) : value;
 }
 
 const isSeen = () => document.visibilityState === "visible";
