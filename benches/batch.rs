@@ -13,6 +13,7 @@
     reason = "a test or bench fails by panicking"
 )]
 
+#[allow(dead_code, unused_imports, reason = "others use the rest of it")]
 mod support;
 
 use std::future::{Future, poll_fn};

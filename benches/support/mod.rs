@@ -1,5 +1,6 @@
 //! The parts of a worker on one thread of tokio's, with bytes in memory where its sockets would be.
 
+mod clients;
 mod memory;
 mod redis;
 
@@ -8,16 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis_api_server::parts::{
-    CURRENT, Credentials, Driver, ReadServer, Reads, Resolver, RoleMetrics, Set, Side, Turn,
-    WorkerMetrics,
+    Api, CURRENT, Credentials, Driver, Guard, Places, ReadServer, Reads, Resolver, RoleMetrics,
+    ServiceOptions, Set, Side, Streams, Turn, WorkerMetrics, Writes,
 };
 use redis_api_server::{
-    Address, Endpoint, HashName, Password, ReadMode, ReadOptions, ReadRole, SetOptions, Sources,
-    TrackedOptions, ValueKind,
+    Address, CachingOptions, Endpoint, HashName, Password, ReadMode, ReadOptions, ReadRole,
+    SetOptions, Sources, TrackedOptions, ValueKind, WriteOptions,
 };
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::{spawn_local, yield_now};
 
+pub use clients::{Clients, REQUEST};
 pub use memory::{Far, pipe};
 pub use redis::Redis;
 
@@ -97,6 +99,38 @@ impl Worker {
             yield_now().await;
         }
         (reads, redis)
+    }
+
+    /// The API in front of a Redis in memory.
+    pub async fn api(&self, mode: ReadMode, caching: CachingOptions) -> (Api, Rc<Redis>) {
+        let (reads, redis) = self.reads(mode).await;
+        let (turn, metrics) = (self.turn.clone(), self.metrics.clone());
+        // Without links: nothing is written here.
+        let role = RoleMetrics::new(metrics.clone(), Side::Write);
+        let writes = Writes::new(
+            WriteOptions::default(),
+            "memory".into(),
+            Set::new(0, &role),
+            turn.clone(),
+            metrics.clone(),
+        );
+        let options = ServiceOptions {
+            request_timeout: LONG,
+            max_body: 4096,
+            values: ValueKind::Number,
+            caching,
+            guard: Guard::default(),
+        };
+        let streams = Streams::new(
+            Places::new(1),
+            options.request_timeout,
+            reads.clone(),
+            turn.clone(),
+            metrics.clone(),
+            fastrand::Rng::with_seed(1),
+        );
+        let api = Api::new(options, reads, Rc::new(writes), streams, turn, metrics);
+        (api, redis)
     }
 }
 

@@ -54,17 +54,18 @@ impl Cors {
 
     /// Where the request's `Origin` stands in the list; `None` for every request where there is no
     /// list.
-    pub fn position(&self, request: &HeaderMap) -> Option<usize> {
+    pub fn position(&self, request: &HeaderMap) -> Option<u32> {
         let Cors::Listed(origins) = self else {
             return None;
         };
         let origin = request.get(ORIGIN)?;
-        origins.iter().position(|listed| listed == origin)
+        let position = origins.iter().position(|listed| listed == origin)?;
+        u32::try_from(position).ok()
     }
 
     /// Adds the headers that every answer has, to a request of which
     /// [`position`](Self::position) is known.
-    pub fn apply(&self, position: Option<usize>, response: &mut HeaderMap) {
+    pub fn apply(&self, position: Option<u32>, response: &mut HeaderMap) {
         match self {
             Cors::Any => {
                 response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -73,7 +74,7 @@ impl Cors {
             Cors::Listed(origins) => {
                 // To all, so that no cache gives one page the answer of another.
                 response.insert(VARY, HeaderValue::from_static("Origin"));
-                if let Some(origin) = position.and_then(|position| origins.get(position)) {
+                if let Some(origin) = position.and_then(|position| origins.get(position as usize)) {
                     response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 }
             }

@@ -411,7 +411,7 @@ impl ResponseDraft {
     }
 
     /// Adds the head of the response to `out`, as hyper makes it but for the lines that hyper adds.
-    pub fn write_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<usize>) {
+    pub fn write_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<u32>) {
         let is_plain = self.status == StatusCode::OK
             && self.extra == Extra::None
             && self.more.is_none()
@@ -423,7 +423,7 @@ impl ResponseDraft {
         }
     }
 
-    fn write_any_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<usize>) {
+    fn write_any_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<u32>) {
         let response = self
             .clone()
             .into_response(&mut HeaderMap::new(), cors, origin);
@@ -452,7 +452,7 @@ impl ResponseDraft {
         self,
         headers: &mut HeaderMap,
         cors: &Cors,
-        origin: Option<usize>,
+        origin: Option<u32>,
     ) -> Response<Body> {
         if !matches!(
             self.status,

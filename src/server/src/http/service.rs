@@ -415,14 +415,14 @@ pub struct Plan {
     /// `None`: that of `/`.
     field: Option<Box<[u8]>>,
     /// See [`Answering::origin`].
-    origin: Option<usize>,
+    origin: Option<u32>,
 }
 
 /// Such a read under way.
 pub struct Reading {
     read: Read,
     absent: Absent,
-    origin: Option<usize>,
+    origin: Option<u32>,
 }
 
 /// How far a POST has come.
@@ -459,7 +459,7 @@ pub struct Answering {
     /// The request's, cleared: the response's are made in it.
     headers: HeaderMap,
     /// The place of the request's origin in the list of those that may read.
-    origin: Option<usize>,
+    origin: Option<u32>,
     /// What the client has already.
     condition: Option<Condition>,
 }

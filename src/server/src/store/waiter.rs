@@ -59,8 +59,8 @@ impl<T: Clone> Answer<T> {
 /// the connection's queue is not touched.
 pub struct Wait<T> {
     answer: Rc<Answer<T>>,
-    /// Where our waker is.
-    seat: Option<usize>,
+    /// Where our waker is. Each idle connection has room for one of these.
+    seat: Option<u32>,
 }
 
 impl<T: Clone> Future for Wait<T> {
@@ -70,13 +70,15 @@ impl<T: Clone> Future for Wait<T> {
         let answer = self.answer.clone();
         match &mut *answer.state.borrow_mut() {
             State::Done(value) => return Poll::Ready(value.clone()),
-            State::Waiting(wakers) => match self.seat.and_then(|seat| wakers.get_mut(seat)) {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => {
-                    self.seat = Some(wakers.len());
-                    wakers.push(cx.waker().clone());
+            State::Waiting(wakers) => {
+                match self.seat.and_then(|seat| wakers.get_mut(seat as usize)) {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => {
+                        self.seat = u32::try_from(wakers.len()).ok();
+                        wakers.push(cx.waker().clone());
+                    }
                 }
-            },
+            }
         }
         Poll::Pending
     }

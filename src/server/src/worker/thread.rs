@@ -154,11 +154,7 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
                 None => break,
                 Some(Ok((stream, ticket))) => {
                     pulse.connected();
-                    let served = server.clone().serve(stream);
-                    spawn_local(async move {
-                        served.await;
-                        drop(ticket);
-                    });
+                    spawn_local(server.clone().serve(stream, ticket));
                 }
                 Some(Err(error)) => tracing::warn!("can't serve a connection: {error}"),
             },

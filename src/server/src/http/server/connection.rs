@@ -26,9 +26,9 @@ use std::task::{Context, Poll, ready};
 use hyper::server::conn::http1;
 
 use super::call::Adapter;
-use super::io::{Io, Socket, Transport};
+use super::io::{Io, MAX_LINGER, Socket, Transport};
 use super::streaming::Streamed;
-use super::table::{Entry, State};
+use super::table::{Cut, State};
 use super::{Server, Service};
 
 /// Bytes of an answer for which a worker keeps room.
@@ -36,10 +36,11 @@ const MAX_OUT: usize = 64 * 1024;
 
 type Http<S, T> = Pin<Box<http1::Connection<Io<T>, Adapter<S, T>>>>;
 
-/// Requests and answers, until either side ends it.
-pub struct Connection<S: Service, T: Transport> {
+/// Requests and answers, until either side ends it; then the end of the socket.
+///
+/// There is one of them for each idle connection, so what few of them need is behind a pointer.
+pub struct Connection<S: Service, T: Transport, K> {
     pub(super) server: Rc<Server<S>>,
-    pub(super) entry: Rc<Entry>,
     pub(super) socket: Rc<Socket<T>>,
     /// While there is something to parse, and for a while after.
     http: Option<Http<S, T>>,
@@ -49,7 +50,15 @@ pub struct Connection<S: Service, T: Transport> {
     repeat: Option<S::Repeat>,
     /// An answer without an end, being sent.
     pub(super) stream: Option<Box<Streamed>>,
+    /// There are no more requests.
+    ending: bool,
+    /// What the client may send then before it is cut off, in bytes.
+    left: u32,
+    /// Kept until the connection is closed.
+    _ticket: K,
 }
+
+impl<S: Service, T: Transport, K> Unpin for Connection<S, T, K> {}
 
 /// What a step came to.
 pub(super) enum Step {
@@ -57,16 +66,18 @@ pub(super) enum Step {
     End,
 }
 
-impl<S: Service, T: Transport> Connection<S, T> {
-    pub fn new(server: Rc<Server<S>>, entry: Rc<Entry>, socket: Rc<Socket<T>>) -> Self {
+impl<S: Service, T: Transport, K> Connection<S, T, K> {
+    pub fn new(server: Rc<Server<S>>, socket: Rc<Socket<T>>, ticket: K) -> Self {
         Connection {
             server,
-            entry,
             socket,
             http: None,
             roomy: false,
             repeat: None,
             stream: None,
+            ending: false,
+            left: MAX_LINGER,
+            _ticket: ticket,
         }
     }
 
@@ -77,9 +88,9 @@ impl<S: Service, T: Transport> Connection<S, T> {
                 self.poll_repeat(cx)
             } else if self.socket.is_between(self.http.is_some()) {
                 self.poll_next(cx)
-            } else if self.http.is_none() && self.entry.state() == State::Write {
+            } else if self.http.is_none() && self.socket.entry().state() == State::Write {
                 self.poll_sent(cx)
-            } else if self.entry.state() == State::Stream {
+            } else if self.socket.entry().state() == State::Stream {
                 self.poll_stream(cx)
             } else {
                 self.poll_http(cx)
@@ -92,7 +103,8 @@ impl<S: Service, T: Transport> Connection<S, T> {
 
     /// Looks for a next request.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let (server, entry, socket) = (&*self.server, &self.entry, &self.socket);
+        let (server, socket) = (&*self.server, &self.socket);
+        let entry = socket.entry();
         match socket.poll_arrive(cx) {
             Poll::Ready(Ok(1..)) => {}
             Poll::Ready(_) => return Poll::Ready(Step::End),
@@ -139,15 +151,14 @@ impl<S: Service, T: Transport> Connection<S, T> {
         let mut out = server.out.borrow_mut();
         out.clear();
         let service = &server.service;
-        let body = ready!(service.poll_repeat(repeat, &self.entry, cx, &mut out));
+        let entry = self.socket.entry();
+        let body = ready!(service.poll_repeat(repeat, entry, cx, &mut out));
         self.repeat = None;
-        server
-            .in_flight
-            .set(server.in_flight.get().saturating_sub(1));
-        let is_last = self.entry.is_last();
+        server.end_repeat();
+        let is_last = entry.is_last();
         server.end_head(&mut out, body.len(), is_last);
         out.extend_from_slice(&body);
-        self.entry.advance(State::Write);
+        entry.advance(State::Write);
         let sent = self.socket.send(cx, &out);
         if out.capacity() > MAX_OUT {
             *out = Vec::new();
@@ -169,7 +180,8 @@ impl<S: Service, T: Transport> Connection<S, T> {
 
     /// Lets hyper do what it can.
     fn poll_http(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let (server, entry, socket) = (&self.server, &self.entry, &self.socket);
+        let (server, socket) = (&self.server, &self.socket);
+        let entry = socket.entry();
         let http = self.http.get_or_insert_with(|| {
             entry.set_parsing(true);
             let adapter = Adapter {
@@ -192,9 +204,9 @@ impl<S: Service, T: Transport> Connection<S, T> {
                 false => Step::End,
             });
         }
-        if self.entry.state() == State::Stream {
+        if self.socket.entry().state() == State::Stream {
             self.http = None;
-            self.entry.set_parsing(false);
+            self.socket.entry().set_parsing(false);
             self.socket.take_arrived();
             return Poll::Ready(Step::Again);
         }
@@ -210,19 +222,25 @@ impl<S: Service, T: Transport> Connection<S, T> {
 
     /// Throws hyper away, if the sweep says that it is time to.
     fn rest(&mut self) {
-        if self.entry.take_rest() && self.socket.is_between(true) {
+        let entry = self.socket.entry();
+        if entry.take_rest() && self.socket.is_between(true) {
             self.http = None;
-            self.entry.set_parsing(false);
+            entry.set_parsing(false);
         }
     }
-}
 
-impl<S: Service, T: Transport> Future for Connection<S, T> {
-    type Output = ();
+    /// Requests and answers are over.
+    fn end(&mut self) {
+        self.http = None;
+        self.stream = None;
+        if self.repeat.take().is_some() {
+            self.server.end_repeat();
+        }
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.entry.listen(cx.waker());
-        if self.entry.cut().is_some() {
+    /// Serves, until there are no more requests.
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.socket.entry().cut().is_some() {
             if let Some(stream) = &mut self.stream {
                 stream.feed.on_cut();
             }
@@ -233,18 +251,40 @@ impl<S: Service, T: Transport> Future for Connection<S, T> {
         if self.poll_exchange(cx).is_ready() {
             return Poll::Ready(());
         }
-        if self.entry.is_closing() && self.entry.state() == State::Idle {
+        let entry = self.socket.entry();
+        if entry.is_closing() && entry.state() == State::Idle {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 }
 
-impl<S: Service, T: Transport> Drop for Connection<S, T> {
-    fn drop(&mut self) {
-        if self.repeat.is_some() {
-            let in_flight = &self.server.in_flight;
-            in_flight.set(in_flight.get().saturating_sub(1));
+impl<S: Service, T: Transport, K> Future for Connection<S, T, K> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.socket.entry().listen(cx.waker());
+        if !this.ending {
+            ready!(this.poll_serve(cx));
+            this.end();
+            let entry = this.socket.entry();
+            if entry.cut() == Some(Cut::SlowReader) {
+                this.socket.give_up();
+                this.server.forget(entry);
+                return Poll::Ready(());
+            }
+            entry.enter(State::Linger, this.server.turn.now());
+            this.ending = true;
         }
+        ready!(this.socket.poll_finish(cx, &mut this.left));
+        this.server.forget(this.socket.entry());
+        Poll::Ready(())
+    }
+}
+
+impl<S: Service, T: Transport, K> Drop for Connection<S, T, K> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

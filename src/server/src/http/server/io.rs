@@ -25,7 +25,6 @@
 //! the table learns since when it has been waiting.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -62,7 +61,7 @@ impl Default for Inbox {
 }
 
 /// What a client may send behind the last answer before it is cut off.
-pub(super) const MAX_LINGER: usize = 256 * 1024;
+pub const MAX_LINGER: u32 = 256 * 1024;
 
 /// What a connection runs over: a TCP socket, or bytes in memory where no kernel is to be measured.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -114,6 +113,8 @@ pub struct Socket<T> {
     stalled: Cell<bool>,
     /// A head has come that needs a roomier hyper: this one is told that the input has ended.
     too_small: Cell<bool>,
+    /// The client was told that no more will come.
+    shut: Cell<bool>,
     entry: Rc<Entry>,
     turn: Rc<Turn>,
 }
@@ -131,9 +132,15 @@ impl<T: Transport> Socket<T> {
             asks: Cell::new(false),
             stalled: Cell::new(false),
             too_small: Cell::new(false),
+            shut: Cell::new(false),
             entry,
             turn,
         })
+    }
+
+    /// What the table knows of the connection.
+    pub fn entry(&self) -> &Rc<Entry> {
+        &self.entry
     }
 
     /// A turn begins: its first answer may go straight out.
@@ -320,37 +327,31 @@ impl<T: Transport> Socket<T> {
     /// kernel send a reset, which can destroy the last answer before the client has read it (RFC
     /// 9112, section 9.6).
     ///
-    /// Gives up when the entry expires.
-    pub async fn finish(&self) {
-        let mut sent = false;
-        let mut left = MAX_LINGER;
-        poll_fn(|cx| {
-            self.entry.listen(cx.waker());
-            if self.entry.is_expired() {
-                return Poll::Ready(());
-            }
-            if !sent {
-                if ready!(self.poll_shutdown(cx)).is_err() {
-                    return Poll::Ready(());
-                }
-                sent = true;
-            }
-            self.poll_discard(cx, &mut left)
-        })
-        .await;
+    /// Gives up when the entry expires, and when what comes is more than `left`.
+    pub fn poll_finish(&self, cx: &mut Context<'_>, left: &mut u32) -> Poll<()> {
+        if self.entry.is_expired() || ready!(self.poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
+        self.poll_discard(cx, left)
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        let mut stream = self.stream.borrow_mut();
-        Pin::new(&mut *stream).poll_shutdown(cx)
+        if !self.shut.get() {
+            let mut stream = self.stream.borrow_mut();
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            self.shut.set(true);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Throws away what arrives, up to `left` bytes; ready at its end, or past that.
-    pub fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+    pub fn poll_discard(&self, cx: &mut Context<'_>, left: &mut u32) -> Poll<()> {
         while *left > 0 {
             match ready!(self.poll_arrive(cx)) {
-                Ok(count @ 1..) => *left = left.saturating_sub(count),
+                Ok(count @ 1..) => {
+                    *left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+                }
                 _ => break,
             }
         }

@@ -33,7 +33,7 @@ use connection::Connection;
 use date::DateLine;
 use heads::Heads;
 use io::{Inbox, Socket};
-use table::{Cut, Table};
+use table::Table;
 
 pub use io::Transport;
 pub use streaming::{Feed, Streamed};
@@ -176,26 +176,31 @@ impl<S: Service> Server<S> {
         self.table.sweep(&self.turn).await;
     }
 
-    /// Serves one connection to its end. It counts as open from the call on, not from the first
-    /// poll: [`close`] must not miss one whose task has not run yet.
+    /// Serves one connection to its end, and keeps `ticket` until it is closed. It counts as open
+    /// from the call on, not from the first poll: [`close`] must not miss one whose task has not
+    /// run yet.
     ///
     /// [`close`]: Self::close
-    pub fn serve(self: Rc<Self>, stream: impl Transport) -> impl Future<Output = ()> {
+    pub fn serve<T: Transport, K: 'static>(
+        self: Rc<Self>,
+        stream: T,
+        ticket: K,
+    ) -> impl Future<Output = ()> {
         let entry = self.table.insert(self.turn.now());
         self.service.on_connections(self.table.len());
-        async move {
-            let (inbox, turn) = (self.inbox.clone(), self.turn.clone());
-            let socket = Socket::new(stream, inbox, entry.clone(), turn);
-            Connection::new(self.clone(), entry.clone(), socket.clone()).await;
-            if entry.cut() == Some(Cut::SlowReader) {
-                socket.give_up();
-            } else {
-                entry.enter(State::Linger, self.turn.now());
-                socket.finish().await;
-            }
-            self.table.remove(&entry);
-            self.service.on_connections(self.table.len());
-        }
+        let socket = Socket::new(stream, self.inbox.clone(), entry, self.turn.clone());
+        Connection::new(self, socket, ticket)
+    }
+
+    /// A request whose head was known is answered, or given up.
+    fn end_repeat(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// A connection has ended.
+    fn forget(&self, entry: &Entry) {
+        self.table.remove(entry);
+        self.service.on_connections(self.table.len());
     }
 
     /// Adds the last lines of a head, as hyper makes them.

@@ -37,7 +37,7 @@ pub struct Streamed {
     pub chunked: bool,
     pub feed: Box<dyn Feed>,
     /// Bytes that the client may still send for nothing.
-    left: usize,
+    left: u32,
 }
 
 impl Streamed {
@@ -67,11 +67,12 @@ impl Streamed {
     }
 }
 
-impl<S: Service, T: Transport> Connection<S, T> {
+impl<S: Service, T: Transport, K> Connection<S, T, K> {
     /// Sends what there is; ready when the connection is to end.
     pub(super) fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.take_stream();
-        let (server, entry, socket) = (&*self.server, &self.entry, &self.socket);
+        let (server, socket) = (&*self.server, &self.socket);
+        let entry = socket.entry();
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Step::End);
         };
@@ -115,11 +116,12 @@ impl<S: Service, T: Transport> Connection<S, T> {
 
     /// Takes over the answer that the service has begun.
     fn take_stream(&mut self) {
-        if let Some(stream) = self.entry.take_stream() {
+        let entry = self.socket.entry();
+        if let Some(stream) = entry.take_stream() {
             self.stream = Some(stream);
             self.socket.send_only_newest();
             let now = self.server.turn.now();
-            self.server.table.stream_begins(&self.entry, now);
+            self.server.table.stream_begins(entry, now);
         }
     }
 }

@@ -118,7 +118,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 /// Status and body of all answers to these packets, to the end of the connection.
 async fn answers(packets: &[&[u8]]) -> Vec<(u16, String)> {
     let (mut client, stream) = duplex(1 << 20);
-    let serving = tokio::task::spawn_local(server(Length::default()).serve(stream));
+    let serving = tokio::task::spawn_local(server(Length::default()).serve(stream, ()));
     for packet in packets {
         // What is refused may be closed before all of it is sent.
         let _ = client.write_all(packet).await;
@@ -145,7 +145,7 @@ async fn check_state(bytes: &[u8], expected: State) {
     let service = Length::default();
     let entry = service.last.clone();
     let (mut client, stream) = duplex(MAX_HEAD);
-    let serving = tokio::task::spawn_local(server(service).serve(stream));
+    let serving = tokio::task::spawn_local(server(service).serve(stream, ()));
     client.write_all(bytes).await.expect("there is room");
     let mut answer = Vec::new();
     while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -230,7 +230,7 @@ fn hyper_reads_nothing_while_a_request_is_in_progress() {
         let (mut client, stream) = duplex(MAX_HEAD);
         let reads = Rc::new(Cell::new(0));
         let stream = Counted(stream, reads.clone());
-        let serving = tokio::task::spawn_local(server(service).serve(stream));
+        let serving = tokio::task::spawn_local(server(service).serve(stream, ()));
         settle().await;
         let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         for _ in 0..3 {

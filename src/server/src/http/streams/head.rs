@@ -9,7 +9,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 
 /// Status line and header lines, but for those that concern the connection; `origin` is the place of
 /// the request's origin in `cors`.
-pub fn head(cors: &Cors, origin: Option<usize>) -> Vec<u8> {
+pub fn head(cors: &Cors, origin: Option<u32>) -> Vec<u8> {
     let mut headers = HeaderMap::new();
     cors.apply(origin, &mut headers);
     for (name, value) in [

@@ -106,7 +106,7 @@ async fn text(server: &Rc<Server<Rc<Echo>>>, packets: &[&[u8]]) -> String {
 /// The same; `after` is called behind each packet.
 async fn text_with(server: &Rc<Server<Rc<Echo>>>, packets: &[&[u8]], after: impl Fn()) -> String {
     let (mut client, stream) = duplex(1 << 16);
-    let serving = spawn_local(server.clone().serve(stream));
+    let serving = spawn_local(server.clone().serve(stream, ()));
     for packet in packets {
         // What follows an answer that says `close` is not read.
         let _ = client.write_all(packet).await;
@@ -202,7 +202,7 @@ fn a_client_that_is_cut_off_leaves_nothing_in_flight() {
         text(&server, &[&head]).await;
         service.waits.borrow_mut().push_back(usize::MAX);
         let (mut client, stream) = duplex(1 << 10);
-        let serving = spawn_local(server.clone().serve(stream));
+        let serving = spawn_local(server.clone().serve(stream, ()));
         client.write_all(&head).await.expect("there is room");
         settle().await;
         assert_eq!(server.in_flight.get(), 1);
