@@ -10,11 +10,15 @@
 //!
 //! [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, IF_NONE_MATCH};
 use twox_hash::XxHash3_128;
 
-use super::response::ResponseDraft;
+use super::response::{More, ResponseDraft};
 
 /// What caches are told. By default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,30 @@ impl Options {
             false => None,
         }
     }
+}
+
+/// Tells caches what they are to know. What is told of a value is made once: the next answer with
+/// the same bytes, in the same place, is told the same.
+pub struct Labels {
+    options: Options,
+    last: RefCell<Option<Label>>,
+}
+
+/// What is told of a body, which is kept so that no other one takes its place in memory.
+struct Label {
+    body: Bytes,
+    tag: Option<Tag>,
+    headers: Rc<More>,
+}
+
+impl Labels {
+    /// Labels by these rules.
+    pub fn new(options: Options) -> Self {
+        Labels {
+            options,
+            last: RefCell::default(),
+        }
+    }
 
     /// Adds to an answer what caches are to know, or answers that it has not changed.
     pub fn apply(
@@ -48,7 +76,7 @@ impl Options {
     ) -> ResponseDraft {
         let status = draft.status();
         if is_read && status == StatusCode::OK {
-            let tag = self.etag.then(|| Tag::of(draft.body()));
+            let (tag, headers) = self.of(draft.body());
             let is_known = tag
                 .zip(condition)
                 .is_some_and(|(tag, condition)| condition.has(tag));
@@ -56,13 +84,40 @@ impl Options {
                 true => draft.not_modified(),
                 false => draft,
             };
-            return draft.with_caching(tag.and_then(Tag::header), self.cache_control.clone(), true);
+            return draft.with_caching(headers);
         }
         let is_error = status.is_client_error() || status.is_server_error();
-        match is_error && self.cache_control.is_some() {
-            true => draft.with_caching(None, Some(HeaderValue::from_static("no-store")), false),
+        match is_error && self.options.cache_control.is_some() {
+            true => draft.with_caching(Rc::new(More {
+                cache_control: Some(HeaderValue::from_static("no-store")),
+                ..More::default()
+            })),
             false => draft,
         }
+    }
+
+    /// The tag of a body, and the headers of a read that has it.
+    fn of(&self, body: &Bytes) -> (Option<Tag>, Rc<More>) {
+        let mut last = self.last.borrow_mut();
+        if let Some(label) = &*last
+            && label.body.as_ptr() == body.as_ptr()
+            && label.body.len() == body.len()
+        {
+            return (label.tag, label.headers.clone());
+        }
+        let tag = self.options.etag.then(|| Tag::of(body));
+        let headers = Rc::new(More {
+            age: None,
+            tag: tag.and_then(Tag::header),
+            cache_control: self.options.cache_control.clone(),
+            varies: true,
+        });
+        *last = Some(Label {
+            body: body.clone(),
+            tag,
+            headers: headers.clone(),
+        });
+        (tag, headers)
     }
 }
 
@@ -195,6 +250,26 @@ mod tests {
         assert_eq!(tag(), "\"b5c8a1b4cc5577b4419f450e346054b3\"");
         assert_ne!(Tag::of(b"{\"current\":12.50}"), Tag::of(BODY));
         assert_eq!(Tag::of(b"").header().map(|tag| tag.len()), Some(34));
+    }
+
+    #[test]
+    fn a_value_is_labelled_once_and_another_one_anew() {
+        let labels = Labels::new(Options {
+            etag: true,
+            cache_control: None,
+        });
+        let label = |body: &Bytes| labels.of(body);
+        let (body, same) = (Bytes::from(BODY), Bytes::from(BODY.to_vec()));
+        let (tag, headers) = label(&body);
+        assert_eq!(tag, Some(Tag::of(BODY)));
+        assert!(Rc::ptr_eq(&headers, &label(&body.clone()).1));
+        assert_eq!(label(&same).0, tag);
+        // A part of it begins in the same place.
+        assert_eq!(label(&same.slice(..3)).0, Some(Tag::of(&BODY[..3])));
+        for number in 0..1_000 {
+            let body = Bytes::from(format!("{{\"current\":{number}}}"));
+            assert_eq!(label(&body).0, Some(Tag::of(&body)), "{number}");
+        }
     }
 
     #[test]

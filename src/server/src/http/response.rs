@@ -104,20 +104,15 @@ impl ResponseDraft {
         self
     }
 
-    /// The same, with what caches are told; `varies`: they may keep it.
-    pub fn with_caching(
-        mut self,
-        tag: Option<HeaderValue>,
-        cache_control: Option<HeaderValue>,
-        varies: bool,
-    ) -> Self {
-        let age = self.more.and_then(|more| more.age.clone());
-        self.more = Some(Rc::new(More {
-            age,
-            tag,
-            cache_control,
-            varies,
-        }));
+    /// The same, with what caches are told.
+    pub fn with_caching(mut self, headers: Rc<More>) -> Self {
+        self.more = Some(match self.more.and_then(|more| more.age.clone()) {
+            None => headers,
+            age => Rc::new(More {
+                age,
+                ..(*headers).clone()
+            }),
+        });
         self
     }
 
@@ -412,14 +407,14 @@ impl ResponseDraft {
 
     /// Adds the head of the response to `out`, as hyper makes it but for the lines that hyper adds.
     pub fn write_head(&self, out: &mut Vec<u8>, cors: &Cors, origin: Option<u32>) {
-        let is_plain = self.status == StatusCode::OK
-            && self.extra == Extra::None
-            && self.more.is_none()
-            && *cors == Cors::Any;
-        if is_plain {
-            out.extend_from_slice(PLAIN_HEAD);
-        } else {
-            self.write_any_head(out, cors, origin);
+        let is_plain =
+            self.status == StatusCode::OK && self.extra == Extra::None && *cors == Cors::Any;
+        if !is_plain {
+            return self.write_any_head(out, cors, origin);
+        }
+        out.extend_from_slice(PLAIN_HEAD);
+        if let Some(more) = &self.more {
+            more.write(out);
         }
     }
 
@@ -432,9 +427,7 @@ impl ResponseDraft {
             out.extend_from_slice(part.as_bytes());
         }
         for (name, value) in response.headers() {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                out.extend_from_slice(part);
-            }
+            write_line(out, name, value.as_bytes());
         }
     }
 
@@ -497,30 +490,56 @@ impl More {
     /// Adds the headers; and for pages of other origins, if there may be any, which of them they
     /// may read.
     fn add_to(&self, headers: &mut HeaderMap, is_shared: bool) {
+        for (name, value) in self.lines() {
+            headers.insert(name, value.clone());
+        }
+        if self.varies {
+            // Beside the origin, where that counts.
+            headers.append(VARY, ACCEPT);
+        }
+        if let Some(exposed) = self.exposed().filter(|_| is_shared) {
+            let exposed = HeaderValue::from_static(exposed);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+    }
+
+    /// Adds the same lines to a head, for pages of all origins.
+    fn write(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.lines() {
+            write_line(out, &name, value.as_bytes());
+        }
+        if self.varies {
+            write_line(out, &VARY, ACCEPT.as_bytes());
+        }
+        if let Some(exposed) = self.exposed() {
+            write_line(out, &ACCESS_CONTROL_EXPOSE_HEADERS, exposed.as_bytes());
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
         let lines = [
             (X_DATA_AGE, &self.age),
             (ETAG, &self.tag),
             (CACHE_CONTROL, &self.cache_control),
         ];
-        for (name, value) in lines {
-            if let Some(value) = value {
-                headers.insert(name, value.clone());
-            }
+        let lines = lines.into_iter();
+        lines.filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
+
+    /// What pages of other origins may read. Caching is open to all pages as it is.
+    fn exposed(&self) -> Option<&'static str> {
+        match (&self.age, &self.tag) {
+            (Some(_), Some(_)) => Some("X-Data-Age, ETag"),
+            (Some(_), None) => Some("X-Data-Age"),
+            (None, Some(_)) => Some("ETag"),
+            (None, None) => None,
         }
-        if self.varies {
-            headers.append(VARY, ACCEPT);
-        }
-        // Caching is open to all pages as it is.
-        let exposed = match (&self.age, &self.tag) {
-            (Some(_), Some(_)) => "X-Data-Age, ETag",
-            (Some(_), None) => "X-Data-Age",
-            (None, Some(_)) => "ETag",
-            (None, None) => return,
-        };
-        if is_shared {
-            let exposed = HeaderValue::from_static(exposed);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
-        }
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
     }
 }
 

@@ -19,7 +19,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::age::AgeHeader;
-use super::caching::{self, Condition};
+use super::caching::{self, Condition, Labels};
 use super::guard::{Denial, Guard};
 use super::host;
 use super::posted;
@@ -56,8 +56,8 @@ struct Inner {
     options: Options,
     /// Whether there is a `/`: asked for every request.
     serves_current: bool,
-    /// Whether caches are told anything: asked for every request.
-    caches: bool,
+    /// What caches are told, if anything.
+    labels: Option<Labels>,
     reads: Rc<Reads>,
     writes: Rc<Writes>,
     turn: Rc<Turn>,
@@ -78,7 +78,7 @@ impl Api {
     ) -> Self {
         Api(Rc::new(Inner {
             serves_current: options.guard.serves(CURRENT.as_bytes()),
-            caches: !options.caching.is_off(),
+            labels: (!options.caching.is_off()).then(|| Labels::new(options.caching.clone())),
             options,
             reads,
             writes,
@@ -245,11 +245,11 @@ impl Api {
         condition: Option<&Condition>,
         entry: &Entry,
     ) -> ResponseDraft {
-        let draft = match self.0.caches {
-            false => draft,
-            true => {
+        let draft = match &self.0.labels {
+            None => draft,
+            Some(labels) => {
                 let is_read = matches!(method, metrics::Method::Get | metrics::Method::Head);
-                self.0.options.caching.apply(draft, is_read, condition)
+                labels.apply(draft, is_read, condition)
             }
         };
         self.count(method, draft.status(), entry);
