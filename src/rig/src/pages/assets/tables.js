@@ -128,7 +128,8 @@ function usableCell(pod) {
   return { text: usable ? "✓ yes" : "✗ no", column: "Usable", level: usable ? undefined : "bad" };
 }
 
-const ratioText = (ratio) => (Number.isFinite(ratio) ? ratio.toFixed(2) : "∞");
+// (Of a pod that has just started and gets a request now and then it may be in the thousands.)
+const ratioText = (ratio) => (Number.isFinite(ratio) ? ratio.toFixed(ratio < 100 ? 2 : 0) : "∞");
 
 function ratioCell({ name, ratio, judged }) {
   if (ratio === undefined) return { text: NOTHING, column: name, number: true };
