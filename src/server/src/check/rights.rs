@@ -8,6 +8,7 @@ use super::report::{Role, Verdict};
 use crate::net::session::Value;
 use crate::store::HashName;
 use crate::worker::ApiOptions;
+use redis_api_wire::conn::Hello;
 use redis_api_wire::resp::ErrorKind;
 
 /// Stands for the name of the hash in [`Command::words`].
@@ -252,6 +253,14 @@ fn text_of(user: &Value, member: &str) -> Option<String> {
     }
 }
 
+/// Whether the server is one from before there were users, by what it says to `ACL` and to `HELLO`,
+/// which came with them: then whoever is let in may run all commands that it has.
+pub(super) fn knows_no_users(acl: &Value, hello: Hello) -> bool {
+    let is_unknown = |kind| kind == ErrorKind::UnknownCommand;
+    matches!(acl, Value::Error { kind, .. } if is_unknown(*kind))
+        && matches!(hello, Hello::Refused(kind) if is_unknown(kind))
+}
+
 /// Whether the user may run everything on every key.
 pub(super) fn may_all(user: &Value) -> bool {
     let commands = text_of(user, "commands").unwrap_or_default();
@@ -336,6 +345,22 @@ mod tests {
             text("selectors"),
             Value::List(selectors),
         ])
+    }
+
+    #[test]
+    fn a_server_from_before_users_lets_everybody_do_everything() {
+        let error = |kind| Value::Error {
+            kind,
+            text: String::new(),
+        };
+        let check = |acl: ErrorKind, hello, expected| {
+            assert_eq!(knows_no_users(&error(acl), hello), expected, "{acl:?}");
+        };
+        let unknown = ErrorKind::UnknownCommand;
+        check(unknown, Hello::Refused(unknown), true);
+        // `ACL` alone may be renamed, and `HELLO` alone be what a proxy lacks.
+        check(unknown, Hello::Accepted, false);
+        check(ErrorKind::NoPerm, Hello::Refused(unknown), false);
     }
 
     #[test]

@@ -229,7 +229,9 @@ pub(super) fn pair(read: &Info, write: &Info) -> Verdict {
             "set the replicaof of the read server to the write server",
         );
     }
-    if state.link_up && !same("master_replid") {
+    // Before Redis 4 a data set has no name.
+    let is_named = read.value("master_replid").is_some() || write.value("master_replid").is_some();
+    if state.link_up && is_named && !same("master_replid") {
         return Verdict::warn(
             format!(
                 "the replica follows {}, another data set than the write side's",

@@ -217,6 +217,11 @@ fn pairs_of_servers() {
     check(redis70, &[], redis70, Warn, "can't be seen");
     let other = ["role:slave", "master_link_status:up", "master_replid:y"];
     check(redis70, &other, redis70, Warn, "another data set");
+    // Before Redis 4 there is no `master_replid`.
+    let (redis28, unnamed) = ("redis_version:2.8.19", "role:master");
+    let follower = side("1", redis28, &up[..2]);
+    let pair28 = pair(&follower, &side("2", redis28, &[unnamed]));
+    super::tests::check(pair28, Ok, "Redis 2.8.19 follows Redis 2.8.19");
     let one = side("1", redis70, master);
     super::tests::check(pair(&one, &one), Warn, "one server");
 }
