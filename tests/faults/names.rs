@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::follower::Servers;
-use crate::stage::{Setup, Stage, WRITES_BACK, row, target, wait_filled};
+use crate::stage::{READS_BACK, Setup, Stage, WRITES_BACK, row, target, wait_filled};
 use crate::support::{Redis, Wire, free_port, pass};
 
 const OUTAGE: Duration = Duration::from_secs(4);
@@ -41,10 +41,13 @@ enum Resolver {
     Silent,
 }
 
-/// Runs a row with names for both servers, whose ways pass through wires.
+/// Runs a row with names for both servers, whose ways pass through wires. Reads must be back so
+/// soon: a server behind a name is not known to be of this host, so that the longest wait between
+/// two attempts is that of a remote one. While there is no name, it is shorter.
 fn named(
     name: &'static str,
     resolver: Resolver,
+    reads_back: Duration,
     fault: impl FnOnce(&mut Stage, &Path, SocketAddr),
 ) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -60,9 +63,7 @@ fn named(
     let name_of = |host, port| (format!("{host}.faults.test:{port}"), (FIRST, port).into());
     let (seen, seen_resolv) = (file.clone(), resolv.clone());
     let setup = Setup {
-        // A name is not known to be of this host: its longest wait between two attempts is that of
-        // a remote server.
-        reads_back: WRITES_BACK,
+        reads_back,
         names: Some([name_of("replica", read), name_of("master", write)]),
         configure: Box::new(move |builder| builder.names(&seen, &seen_resolv)),
         ..Setup::default()
@@ -86,6 +87,7 @@ fn of_both_servers_vanish() {
     named(
         "names of both servers vanish",
         Resolver::Absent,
+        READS_BACK,
         |stage, file, _| {
             say(file, &hosts(None, None));
             // What stands needs no name.
@@ -111,6 +113,7 @@ fn of_the_master_is_never_answered() {
     named(
         "resolver hangs for the master's name",
         Resolver::Silent,
+        WRITES_BACK,
         |stage, file, _| {
             say(file, &hosts(Some(FIRST), None));
             hang_up(&stage.master);
@@ -132,6 +135,7 @@ fn of_the_replica_leads_elsewhere() {
     named(
         "name of the replica leads to another, the first is killed",
         Resolver::Absent,
+        WRITES_BACK,
         |stage, file, second| {
             let other = Redis::builder().replica_of(&stage.master).start();
             wait_filled(&other);

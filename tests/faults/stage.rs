@@ -11,7 +11,7 @@ use crate::support::load::{FIELDS, Shape, fill};
 use crate::support::{Api, Load, PATIENCE, Redis, Wire, Writer, eventually, redis};
 
 /// What is promised: reads are back so long after the replica can be used again.
-const READS_BACK: Duration = Duration::from_secs(3);
+pub const READS_BACK: Duration = Duration::from_secs(3);
 
 /// What is promised: writes are back so long after the master answers again, which is the longest
 /// wait between two attempts to connect, and the connect.

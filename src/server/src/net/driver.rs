@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::credentials::Credentials;
 use super::dial::{self, Stream};
 use super::dial_error::{DialError, explain_end, explain_login};
-use super::endpoint::SetOptions;
+use super::endpoint::{Address, SetOptions};
 use super::link::OwnedLink;
 use super::resolve::Resolver;
 use crate::metrics::{self, ErrorLabel};
@@ -22,6 +22,9 @@ const SETTLED: Duration = Duration::from_secs(2);
 const CAP: Duration = Duration::from_secs(10);
 /// The same for a server on this host, where no other host's clients can be drowned.
 const CAP_LOCAL: Duration = Duration::from_secs(1);
+/// The same while a name is not found, when no server is reached that could be drowned: a name that
+/// is there again is a server that is there again.
+const CAP_UNNAMED: Duration = Duration::from_secs(2);
 
 /// What one reply may cost us: enough for `INFO` and for the longest `HMGET` of numbers, with a
 /// wide margin, and little enough that a server gone mad can't take the pod's memory.
@@ -58,18 +61,15 @@ pub struct Driver {
 impl Driver {
     /// Keeps the link connected; never returns.
     pub(super) async fn run<W: 'static>(mut self, owned: OwnedLink<W>) {
-        let cap = if self.options.endpoint.address.is_local() {
-            CAP_LOCAL
-        } else {
-            CAP
-        };
         let mut failures = 0;
         loop {
             let started = self.turn.clock();
-            let Ended { why, logged_in, .. } = self.connect(&owned).await;
-            failures = failures_after(failures, logged_in, self.turn.clock() - started);
-            let wait = backoff::full_jitter(failures, cap, self.random.f64());
+            let ended = self.connect(&owned).await;
+            failures = failures_after(failures, ended.logged_in, self.turn.clock() - started);
             let address = &self.options.endpoint.address;
+            let cap = cap(address, ended.unnamed);
+            let wait = backoff::full_jitter(failures, cap, self.random.f64());
+            let why = ended.why;
             let wait_ms = wait.as_millis() as u64;
             tracing::warn!(
                 role = self.role,
@@ -126,6 +126,7 @@ impl Driver {
                     why: error.explain(&self.options.endpoint).to_string(),
                     logged_in: false,
                     closed_at_hello: false,
+                    unnamed: matches!(error, DialError::Lookup { .. }),
                 }
             }
         }
@@ -172,6 +173,7 @@ impl Driver {
             why: why.to_string(),
             logged_in,
             closed_at_hello,
+            unnamed: false,
         }
     }
 
@@ -197,6 +199,17 @@ struct Ended {
     logged_in: bool,
     /// The server may be one that knows no `HELLO`.
     closed_at_hello: bool,
+    /// Its name has no address.
+    unnamed: bool,
+}
+
+/// The longest wait for a server at this address.
+fn cap(address: &Address, unnamed: bool) -> Duration {
+    match (address.is_local(), unnamed) {
+        (true, _) => CAP_LOCAL,
+        (false, true) => CAP_UNNAMED,
+        (false, false) => CAP,
+    }
 }
 
 /// Failures in a row, after an attempt that lasted so long, connection included.

@@ -17,6 +17,21 @@ fn only_a_connection_that_stood_is_a_success() {
     assert_eq!(failures_after(u32::MAX, false, Duration::ZERO), u32::MAX);
 }
 
+#[test]
+fn a_name_that_is_not_found_is_looked_up_more_often_than_a_server_is_asked() {
+    let remote = |host: &str| Address::Tcp {
+        host: host.into(),
+        port: 6379,
+    };
+    let check = |address: &Address, unnamed, seconds| {
+        assert_eq!(cap(address, unnamed), Duration::from_secs(seconds));
+    };
+    check(&remote("redis.example"), false, 10);
+    check(&remote("redis.example"), true, 2);
+    check(&remote("localhost"), true, 1);
+    check(&remote("127.0.0.1"), false, 1);
+}
+
 /// When each of the first attempts of a driver with this seed failed, by a clock that only its own
 /// waits move on.
 fn failures(seed: u64) -> Vec<Duration> {
