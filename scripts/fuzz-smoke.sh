@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for SECONDS_EACH (45; with `--long`, an hour for the
-# wire, 20 minutes for the others), from the corpus that is committed. What `--long` finds new is kept
-# there, and the corpus made as small as it can be.
+# Builds every fuzz target and runs each for SECONDS_EACH (45; with `--long`, an hour for the wire
+# and for HTTP, 20 minutes for the others), from the corpus that is committed. What `--long` finds
+# new is kept there, and the corpus made as small as it can be.
 #
 # Works with the stable toolchain and without cargo-fuzz, whose installation takes longer than the runs: the
 # flags are those of `cargo fuzz run -s none`. The address sanitizer stays out, since it needs a nightly
@@ -23,7 +23,7 @@ long=false
 seconds_of() {
   case $long,$1 in
     false,*) echo "${SECONDS_EACH:-45}" ;;
-    true,conn | true,decode) echo "${SECONDS_EACH:-3600}" ;;
+    true,conn | true,decode | true,http) echo "${SECONDS_EACH:-3600}" ;;
     true,*) echo "${SECONDS_EACH:-1200}" ;;
   esac
 }
@@ -68,7 +68,8 @@ for source in fuzz/fuzz_targets/*.rs; do
   grep -E '^(Done|stat::number_of_executed_units)' "$log" >&2
   if $long; then
     mkdir "$work/$name.least"
-    "$target_dir/$host/release/$name" -merge=1 -max_len=4096 \
+    # The fewest inputs that reach every line that any of them reaches; how often does not count.
+    "$target_dir/$host/release/$name" -set_cover_merge=1 -use_counters=0 -max_len=4096 \
       "$work/$name.least" "$work/$name" "$corpus" >>"$log" 2>&1
     rm -rf "$corpus"
     mv "$work/$name.least" "$corpus"
