@@ -14,8 +14,8 @@
 //!   worker is busy most of the time as it is, or if sleeps bring fewer than two requests, whatever
 //!   the rate says: clients that wait for their answers send no more meanwhile.
 //! - Clients that wait for their answers and would saturate the worker are slowed down by its
-//!   sleeps, so that it seems to have time for them. Every now and then it does without for a
-//!   moment: then it sees how busy it is.
+//!   sleeps, so that it seems to have time for them. So it does without for a moment, before
+//!   the first of them and every now and then: then it sees how busy it is.
 //!
 //! [`sleep`] is the only place where a worker's thread blocks.
 
@@ -46,8 +46,8 @@ const MAX_POOR: u32 = 8;
 /// of the usual interval in so long.
 const RESPITE: Duration = Duration::from_millis(100);
 
-/// After so long with sleeps the worker stays awake for [`TRIAL`]: a twentieth of what sleeps save
-/// is lost by that.
+/// For so long there may be sleeps, before and after which the worker stays awake for [`TRIAL`]: a
+/// twentieth of what sleeps save is lost by that.
 const SPELL: Duration = Duration::from_millis(600);
 
 /// Long enough for one that is saturated to be seen as [`BUSY`]: what it did before fades with
@@ -95,8 +95,8 @@ struct Moderation {
     poor: u32,
     /// Until when there are no sleeps.
     respite: Option<Instant>,
-    /// Since when there have been sleeps.
-    spell: Option<Instant>,
+    /// When the last trial ended, or ends.
+    tried: Option<Instant>,
 }
 
 impl Moderation {
@@ -114,7 +114,7 @@ impl Moderation {
             slept: false,
             poor: 0,
             respite: None,
-            spell: None,
+            tried: None,
         }
     }
 
@@ -134,12 +134,13 @@ impl Moderation {
         if std::mem::take(&mut self.slept) {
             self.judge(now, arrived);
         }
-        if self.spell.is_some_and(|since| now >= since + SPELL) {
-            self.spell = None;
-            self.respite = Some(now + TRIAL);
-        }
         let looked = std::mem::take(&mut self.looked);
         let expected = self.rate * self.interval.as_secs_f64();
+        // Also before the first sleep: those that would saturate it need not wait for that.
+        if expected >= WORTHWHILE && self.tried.is_none_or(|ended| now >= ended + SPELL) {
+            self.tried = Some(now + TRIAL);
+            self.respite = self.respite.max(self.tried);
+        }
         let pays = expected >= WORTHWHILE
             && self.busy < BUSY
             && self.respite.is_none_or(|until| now >= until);
@@ -149,7 +150,6 @@ impl Moderation {
         }
         if looked && !answered {
             self.slept = true;
-            self.spell.get_or_insert(now);
             Decision::Sleep
         } else {
             self.looked = true;

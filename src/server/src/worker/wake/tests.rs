@@ -68,7 +68,7 @@ impl Worker {
     /// At a rate at which it sleeps.
     fn sleepy() -> Self {
         let mut worker = Worker::new();
-        worker.serve(200 * US, 5 * RECENT);
+        worker.serve(200 * US, 5 * RECENT + TRIAL);
         worker
     }
 }
@@ -232,6 +232,13 @@ fn clients_that_would_saturate_it_do_so_whatever_came_before() {
     let (served, sleeps) = closed_loop(&mut worker, 8, work, second);
     assert_eq!(sleeps, 0, "{served} served");
     assert!(served > 95_000, "{served}");
+}
+
+#[test]
+fn clients_that_saturate_it_from_the_first_moment_on_are_never_held() {
+    let mut worker = Worker::new();
+    let (served, sleeps) = closed_loop(&mut worker, 8, 9 * US, Duration::from_secs(2));
+    assert_eq!(sleeps, 0, "{served} served");
 }
 
 #[test]
