@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use hyper::header::HeaderValue;
 
-use super::response::More;
+use super::more::More;
 
 /// Ages change once a second, and there are many answers in a second: the last value is kept. In
 /// an [`Rc`], so that an answer without the header carries a null pointer and no more.

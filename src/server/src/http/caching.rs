@@ -18,7 +18,8 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, IF_NONE_MATCH};
 use twox_hash::XxHash3_128;
 
-use super::response::{More, ResponseDraft};
+use super::more::More;
+use super::response::ResponseDraft;
 
 /// What caches are told. By default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ pub mod cors;
 pub mod guard;
 pub mod hello;
 mod host;
+mod more;
 mod posted;
 mod response;
 mod route;

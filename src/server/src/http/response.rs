@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
 use super::cors::Cors;
+use super::more::{More, write_line};
 use super::route::Absent;
 use super::server::Body;
 use crate::metrics::WriteOutcome;
@@ -34,13 +34,7 @@ impl Methods {
     }
 }
 
-/// How old the data of an answer may be, in seconds. Only there when that is more than usual.
-const X_DATA_AGE: HeaderName = HeaderName::from_static("x-data-age");
-
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// What the answer depends on beside the path.
-const ACCEPT: HeaderValue = HeaderValue::from_static("Accept");
 
 /// When to come again after a `503`, in seconds. Reconnects to a local replica are at most one
 /// second apart, and the header knows no fractions.
@@ -72,20 +66,6 @@ pub struct ResponseDraft {
     body: Bytes,
     extra: Extra,
     more: Option<Rc<More>>,
-}
-
-/// Headers that few answers have. Behind a pointer, so that all others carry a null one and no
-/// more.
-#[derive(Clone, Debug, Default)]
-pub struct More {
-    /// `X-Data-Age`, in seconds.
-    pub age: Option<HeaderValue>,
-    /// `ETag`.
-    pub tag: Option<HeaderValue>,
-    /// `Cache-Control`.
-    pub cache_control: Option<HeaderValue>,
-    /// A cache may keep it, for those who ask for the same form.
-    pub varies: bool,
 }
 
 impl ResponseDraft {
@@ -483,63 +463,6 @@ impl ResponseDraft {
         *response.status_mut() = self.status;
         std::mem::swap(response.headers_mut(), headers);
         response
-    }
-}
-
-impl More {
-    /// Adds the headers; and for pages of other origins, if there may be any, which of them they
-    /// may read.
-    fn add_to(&self, headers: &mut HeaderMap, is_shared: bool) {
-        for (name, value) in self.lines() {
-            headers.insert(name, value.clone());
-        }
-        if self.varies {
-            // Beside the origin, where that counts.
-            headers.append(VARY, ACCEPT);
-        }
-        if let Some(exposed) = self.exposed().filter(|_| is_shared) {
-            let exposed = HeaderValue::from_static(exposed);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
-        }
-    }
-
-    /// Adds the same lines to a head, for pages of all origins.
-    fn write(&self, out: &mut Vec<u8>) {
-        for (name, value) in self.lines() {
-            write_line(out, &name, value.as_bytes());
-        }
-        if self.varies {
-            write_line(out, &VARY, ACCEPT.as_bytes());
-        }
-        if let Some(exposed) = self.exposed() {
-            write_line(out, &ACCESS_CONTROL_EXPOSE_HEADERS, exposed.as_bytes());
-        }
-    }
-
-    fn lines(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
-        let lines = [
-            (X_DATA_AGE, &self.age),
-            (ETAG, &self.tag),
-            (CACHE_CONTROL, &self.cache_control),
-        ];
-        let lines = lines.into_iter();
-        lines.filter_map(|(name, value)| Some((name, value.as_ref()?)))
-    }
-
-    /// What pages of other origins may read. Caching is open to all pages as it is.
-    fn exposed(&self) -> Option<&'static str> {
-        match (&self.age, &self.tag) {
-            (Some(_), Some(_)) => Some("X-Data-Age, ETag"),
-            (Some(_), None) => Some("X-Data-Age"),
-            (None, Some(_)) => Some("ETag"),
-            (None, None) => None,
-        }
-    }
-}
-
-fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
     }
 }
 

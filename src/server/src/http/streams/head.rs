@@ -3,12 +3,13 @@
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, VARY};
 
 use super::super::cors::Cors;
+use super::super::more::write_line;
 
 /// Has nginx, and what is made of it, pass on each part of an answer as it comes.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Status line and header lines, but for those that concern the connection; `origin` is the place of
-/// the request's origin in `cors`.
+/// Status line and header lines, but for those that concern the connection; `origin` is the place
+/// of the request's origin in `cors`.
 pub fn head(cors: &Cors, origin: Option<u32>) -> Vec<u8> {
     let mut headers = HeaderMap::new();
     cors.apply(origin, &mut headers);
@@ -22,9 +23,7 @@ pub fn head(cors: &Cors, origin: Option<u32>) -> Vec<u8> {
     }
     let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
     for (name, value) in &headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
-        }
+        write_line(&mut head, name, value.as_bytes());
     }
     head
 }
