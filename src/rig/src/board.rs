@@ -23,7 +23,8 @@ pub struct Board {
     pub pods: Option<Vec<Pod>>,
     /// The value that the API serves; `null`: nobody said where the API is.
     pub current: Option<Current>,
-    /// Where browsers find the API, whose own stream the currency page can show; `null`: nobody said.
+    /// Where browsers find the API, whose own stream the currency page can show; `null`: nobody
+    /// said.
     #[serde(default)]
     pub stream: Option<String>,
     /// What is wrong with finding bots and pods, in sentences: a name that can't be looked up, more

@@ -26,8 +26,8 @@ use std::task::{Context, Poll, ready};
 use hyper::server::conn::http1;
 
 use super::call::Adapter;
+use super::feed::Streamed;
 use super::io::{Io, MAX_LINGER, Socket, Transport};
-use super::streaming::Streamed;
 use super::table::{Cut, State};
 use super::{Server, Service};
 
@@ -40,8 +40,8 @@ type Http<S, T> = Pin<Box<http1::Connection<Io<T>, Adapter<S, T>>>>;
 ///
 /// There is one of them for each idle connection, so what few of them need is behind a pointer.
 pub struct Connection<S: Service, T: Transport, K> {
-    pub(super) server: Rc<Server<S>>,
-    pub(super) socket: Rc<Socket<T>>,
+    server: Rc<Server<S>>,
+    socket: Rc<Socket<T>>,
     /// While there is something to parse, and for a while after.
     http: Option<Http<S, T>>,
     /// A head has come that needs the larger of the two hypers.
@@ -49,7 +49,7 @@ pub struct Connection<S: Service, T: Transport, K> {
     /// A request whose head is known, being answered.
     repeat: Option<S::Repeat>,
     /// An answer without an end, being sent.
-    pub(super) stream: Option<Box<Streamed>>,
+    stream: Option<Box<Streamed>>,
     /// There are no more requests.
     ending: bool,
     /// What the client may send then before it is cut off, in bytes.
@@ -61,7 +61,7 @@ pub struct Connection<S: Service, T: Transport, K> {
 impl<S: Service, T: Transport, K> Unpin for Connection<S, T, K> {}
 
 /// What a step came to.
-pub(super) enum Step {
+enum Step {
     Again,
     End,
 }
@@ -217,6 +217,19 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
         match self.socket.is_between(true) {
             true => Poll::Ready(Step::Again),
             false => Poll::Pending,
+        }
+    }
+
+    /// Goes on with an answer without an end.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let (server, socket) = (&*self.server, &*self.socket);
+        if let Some(mut stream) = socket.entry().take_stream() {
+            stream.begin(server, socket);
+            self.stream = Some(stream);
+        }
+        match &mut self.stream {
+            Some(stream) => stream.poll(cx, server, socket).map(|()| Step::End),
+            None => Poll::Ready(Step::End),
         }
     }
 

@@ -8,6 +8,7 @@ mod call;
 mod chunks;
 mod connection;
 mod date;
+mod feed;
 mod framing;
 mod heads;
 mod io;
@@ -35,8 +36,8 @@ use heads::Heads;
 use io::{Inbox, Socket};
 use table::Table;
 
+pub use feed::{Feed, Streamed};
 pub use io::Transport;
-pub use streaming::{Feed, Streamed};
 pub use table::{Entry, State, Timeouts};
 
 /// Bytes of a request's head, past which hyper answers `431`.

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::streaming::Streamed;
+use super::feed::Streamed;
 use crate::turn::Turn;
 
 /// What a connection is doing.

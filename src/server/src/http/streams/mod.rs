@@ -45,8 +45,8 @@ pub use limit::Places;
 pub use stream::Opening;
 pub use topic::Key;
 
-/// Seconds between two heartbeats of a stream. Proxies close what has been silent for 60 s, and some
-/// for 30.
+/// Seconds between two heartbeats of a stream. Proxies close what has been silent for 60 s, and
+/// some for 30.
 const BEAT: u64 = 15;
 
 /// Between two rounds of reads at least: changes that come faster are told of together.
