@@ -4,8 +4,8 @@
 # 40 and 68 MB unpacked, 12 and 22 MB compressed; 24 MB of the first is the binary, with the line
 # tables by which a backtrace names functions and lines.
 # Plain Dockerfile syntax: docker, buildah and podman build it as it stands. With one time for files and
-# configuration (deploy/scripts/build.sh passes the commit's) two builds from nothing differ in one thing:
-# mimalloc writes date and time of its compilation (__DATE__, __TIME__) into the binary.
+# configuration (deploy/scripts/build.sh passes the commit's) two builds from nothing give the same bytes:
+# tests/cluster/README.md.
 
 # The manifests, and empty stand-ins for the sources. What the next stages copy from here changes
 # only when a dependency does, so that dependencies have a layer of their own.
