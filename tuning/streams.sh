@@ -8,7 +8,7 @@ usage() {
   cat <<'USAGE'
 usage: tuning/streams.sh [-d SECONDS] [-c CLIENTS] [-o FOLDER]
 
-  -d  seconds of each measurement (15)   -c  clients (9000: two descriptors each must fit the hard limit)
+  -d  seconds of each measurement (10)   -c  clients (10000; the hard limit on descriptors must allow them)
   -o  where to put streams.csv and streams.md (tuning/results/DATE-CPU)
 
 REDIS_API names a binary to use instead of building it. A tree with changes is refused; DIRTY=1 allows it.
@@ -18,7 +18,7 @@ USAGE
 # shellcheck source=tuning/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-seconds=15 connections=9000 folder=
+seconds=10 connections=10000 folder=
 parse "$@"
 # Nothing here is compared with it.
 PEER=/bin/true
