@@ -11,8 +11,7 @@ pub(super) const STREAMS: Group = Group {
         "N",
         Some("10000"),
         "Streams of the process (Accept: text/event-stream); more are refused with 503; 0: none",
-        "A stream costs about what an idle connection does, and a change one write for each: some \
-         10,000 take a tenth of a second of a core.",
+        "A stream costs memory as an idle connection does, and a change one write to each of them.",
     )],
 };
 
