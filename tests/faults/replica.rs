@@ -31,6 +31,26 @@ fn killed_and_restarted() {
     });
 }
 
+/// Its dump is old, and the master still has what came since: the link is up before the replica has
+/// applied that.
+#[test]
+fn restarted_with_an_old_dump() {
+    row(
+        "replica restarted with a dump that is 10 s old, three times",
+        Setup::default(),
+        |stage| {
+            stage.replica.cli(&["SAVE"]);
+            pass(Duration::from_secs(10));
+            for _ in 0..3 {
+                stage.replica.kill();
+                stage.replica.restart();
+                wait_filled(&stage.replica);
+                stage.reads_back(Instant::now());
+            }
+        },
+    );
+}
+
 #[test]
 fn frozen() {
     let setup = Setup {

@@ -7,6 +7,10 @@
 //! if it were the truth. `HELLO`, `PING` and `ROLE` don't tell; only `INFO replication` does:
 //! `master_link_down_since_seconds` is -1 while the process has never been in sync.
 //! <https://redis.io/docs/latest/commands/info/>
+//!
+//! One that restarted with its last dump, and goes on where that ends (a partial resync), has its
+//! link up before it has applied what it missed. Until it has come as far as it was seen to be, it
+//! is not usable: its answers would go back in time, and nothing else tells.
 
 use std::fmt;
 use std::time::Duration;
@@ -75,9 +79,43 @@ pub struct Replication {
     /// Seconds for which nothing had come from the master when the link was last seen up. `INFO`
     /// has forgotten that once the link is down; whoever asks each second has not.
     pub silent_before: u32,
+    /// What of the master's data it has applied; servers before 4.0 don't say.
+    pub position: Option<Position>,
+    /// The farthest that it was seen before.
+    pub farthest: Option<Position>,
+}
+
+/// A place in the stream of a master's changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Which stream: it has another name after a failover, or a restart of the master.
+    stream: [u8; 40],
+    /// Bytes of it.
+    offset: i64,
+}
+
+impl Position {
+    fn parse(info: &[u8]) -> Option<Position> {
+        Some(Position {
+            stream: value(info, "master_replid")?.try_into().ok()?,
+            offset: number(info, "slave_repl_offset")?,
+        })
+    }
+
+    /// Whether this is an earlier place of the same stream.
+    pub fn is_before(&self, other: &Position) -> bool {
+        self.stream == other.stream && self.offset < other.offset
+    }
 }
 
 impl Replication {
+    /// Whether it was seen with newer data: a replica that has restarted with its last dump, or
+    /// another one that lags.
+    fn is_behind_itself(&self) -> bool {
+        let both = self.position.zip(self.farthest);
+        both.is_some_and(|(position, farthest)| position.is_before(&farthest))
+    }
+
     /// Reads the text of `INFO replication`. What it does not say stays unknown.
     pub fn parse(info: &[u8]) -> Self {
         let number = |name| number(info, name);
@@ -98,6 +136,8 @@ impl Replication {
             last_io_seconds: number("master_last_io_seconds_ago").filter(|age| *age >= 0),
             lag_bytes: lag,
             silent_before: 0,
+            position: Position::parse(info),
+            farthest: None,
         }
     }
 }
@@ -176,6 +216,10 @@ impl Rule {
         if !synced {
             return Some(Trouble::NeverSynced);
         }
+        // While the link is down, the age says how old the data is, and nothing else will come.
+        if state.link_up && state.is_behind_itself() {
+            return Some(Trouble::Behind);
+        }
         let limit = self.max_stale?;
         match state.age() {
             None => Some(Trouble::AgeUnknown),
@@ -200,6 +244,8 @@ pub enum Trouble {
     /// A master where only a replica will do.
     Master,
     NeverSynced,
+    /// It follows its master again, and has not caught up with what it had before.
+    Behind,
     /// A replica that does not say how old its data is, where there is a limit to that.
     AgeUnknown,
     /// Its data is older than allowed; the age in seconds.
@@ -225,6 +271,10 @@ impl fmt::Display for Trouble {
                 "has never been in sync with its master since it started (usual causes: the \
                  master is away or refuses PSYNC, as managed services do; a wrong masterauth; a \
                  newer RDB version)"
+            }
+            Trouble::Behind => {
+                "is still catching up: it has restarted with older data than it has answered \
+                 before, or is another replica that lags"
             }
             Trouble::AgeUnknown => {
                 "does not say in INFO replication how old its data is, and --max-stale limits that"
@@ -346,7 +396,40 @@ mod tests {
             last_io_seconds: last_io,
             lag_bytes: None,
             silent_before: 0,
+            position: None,
+            farthest: None,
         }
+    }
+
+    #[test]
+    fn a_replica_that_went_back_in_time_answers_nothing_until_it_has_caught_up() {
+        let at = |stream: char, offset: i64| {
+            let stream = stream.to_string().repeat(40);
+            let info = format!("master_replid:{stream}\r\nslave_repl_offset:{offset}\r\n");
+            Position::parse(info.as_bytes())
+        };
+        let check = |link_up, position, farthest, expected| {
+            let state = Replication {
+                position,
+                farthest,
+                ..replica(link_up, Some(0), Some(1))
+            };
+            let rule = Rule {
+                role: ReadRole::Any,
+                max_stale: None,
+            };
+            assert_eq!(rule.trouble(Some(false), &state), expected, "{state:?}");
+        };
+        assert!(at('a', 7).is_some());
+        check(true, at('a', 7), at('a', 9), Some(Trouble::Behind));
+        check(true, at('a', 9), at('a', 9), None);
+        check(true, at('a', 10), at('a', 9), None);
+        // Another stream can't be compared, nor a server that doesn't say.
+        check(true, at('b', 7), at('a', 9), None);
+        check(true, None, at('a', 9), None);
+        check(true, at('a', 7), None, None);
+        // Its age is told.
+        check(false, at('a', 7), at('a', 9), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - A link answers nothing before its server has said that it may ([`Rule`]) and has answered a
 //!   read of the service's own form, and nothing after it has said that it may not or has refused
 //!   one.
+//! - Its data do not go back in time while its server follows a master, restarts included.
 //! - The age of the data is that of the link which answered: behind one address there can be
 //!   several servers. It is looked at once a second, so it is up to a second older than it says.
 
@@ -17,7 +18,7 @@ use bytes::Bytes;
 
 use super::found::{ReadError, ReadWaiter};
 use super::key::HashName;
-use super::probe::{self, Question, ReadCommand, Replication, Rule};
+use super::probe::{self, Position, Question, ReadCommand, Replication, Rule};
 use crate::metrics::{self, ErrorLabel};
 use crate::net::{Link, Set};
 use redis_api_wire::conn::{Error, Greeting, Verdict, printable};
@@ -51,6 +52,8 @@ struct LinkState {
     refusal: RefCell<Option<ReadError>>,
     /// [`Replication::silent_before`] of the next probe that finds the link to the master down.
     silence: Cell<u32>,
+    /// [`Replication::farthest`] of the next probe, whatever connection it is sent on.
+    farthest: Cell<Option<Position>>,
     /// Its server's link to the master, at the last look.
     link_up: Cell<Option<bool>>,
     /// That has changed since it was last asked for.
@@ -253,6 +256,14 @@ impl Source {
             state.silence.set(replication.age().unwrap_or(0));
         }
         replication.silent_before = state.silence.get();
+        replication.farthest = state.farthest.get();
+        if let Some(position) = replication.position
+            && !replication
+                .farthest
+                .is_some_and(|it| position.is_before(&it))
+        {
+            state.farthest.set(Some(position));
+        }
         state.shown_age.set(replication.shown_age());
         let trouble = self.rule.trouble(state.loading.get(), &replication);
         let refusal = state.refusal.borrow().clone();
