@@ -22,6 +22,7 @@ mod ledger;
 mod link;
 mod master;
 mod names;
+mod overload;
 mod process;
 mod record;
 mod replica;

@@ -1,0 +1,158 @@
+//! More work than the CPU allows: the process is held to a tenth of a core, and its clients ask for
+//! three times what it can do.
+//!
+//! The clients are as many as a proxy in front has connections, and each waits for its answer. So
+//! what is asked for beyond that waits with the clients, and not here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::record::write_line;
+use crate::stage::turn;
+use crate::support::process::find_program;
+use crate::support::{Redis, on_one_master};
+
+/// What a process may use of each [`PERIOD`], in µs.
+const QUOTA: u32 = 1_000;
+
+/// In µs. A tenth of the usual one, so that the process never stands still for long.
+const PERIOD: u32 = 10_000;
+
+/// Clients, each on a connection of its own.
+const CLIENTS: u32 = 256;
+
+/// What a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// A control group of its own. Removed when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// Needs root, and a kernel that has groups for CPU time, of the first version or the second.
+    fn new() -> Group {
+        let name = format!("redis-api-faults-{}", std::process::id());
+        let first = Path::new("/sys/fs/cgroup/cpu");
+        let is_first = first.join("cpu.cfs_quota_us").exists() || first.join("tasks").exists();
+        let root = if is_first {
+            first
+        } else {
+            Path::new("/sys/fs/cgroup")
+        };
+        let group = Group(root.join(name));
+        fs::create_dir(&group.0).expect("root may make a group");
+        if is_first {
+            group.set("cpu.cfs_period_us", &PERIOD.to_string());
+            group.set("cpu.cfs_quota_us", &QUOTA.to_string());
+        } else {
+            group.set("cpu.max", &format!("{QUOTA} {PERIOD}"));
+        }
+        group
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        fs::write(self.0.join(name), value).expect("a group for CPU time has it");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Only when all of its processes have ended.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// What vegeta says of one attack.
+struct Report(Value);
+
+impl Report {
+    fn goodput(&self) -> f64 {
+        self.0["throughput"].as_f64().unwrap_or(0.0)
+    }
+
+    fn p99(&self) -> Duration {
+        Duration::from_nanos(self.0["latencies"]["99th"].as_u64().unwrap_or(u64::MAX))
+    }
+
+    /// Answers by status; vegeta's `0` is none at all.
+    fn statuses(&self) -> Vec<(String, u64)> {
+        let codes = self.0["status_codes"].as_object();
+        let codes = codes.into_iter().flatten();
+        codes
+            .map(|(code, times)| (code.clone(), times.as_u64().unwrap_or(0)))
+            .collect()
+    }
+
+    fn text(&self) -> String {
+        let each = self.statuses().into_iter();
+        let each = each.map(|(code, times)| format!("{times} × {code}"));
+        let p99 = self.p99().as_secs_f64() * 1e3;
+        format!("{} | {p99:.0} ms", each.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Attacks with so many requests a second, or, for 0, with as many as are answered.
+fn attack(folder: &Path, target: &str, rate: u32, seconds: u32) -> Report {
+    let vegeta = find_program(&["vegeta"]).expect("it is installed by make setup");
+    let (targets, results) = (folder.join("targets"), folder.join("results"));
+    fs::write(&targets, format!("GET {target}\n")).expect("our folder is writable");
+    let clients = CLIENTS.to_string();
+    let status = Command::new(&vegeta)
+        .args(["attack", "-rate", &rate.to_string(), "-timeout", "5s"])
+        .args(["-duration", &format!("{seconds}s"), "-workers", &clients])
+        .args(["-max-workers", &clients, "-connections", &clients])
+        .arg("-targets")
+        .arg(&targets)
+        .arg("-output")
+        .arg(&results)
+        .stderr(Stdio::inherit())
+        .status();
+    assert!(status.expect("vegeta runs").success());
+    let report = Command::new(&vegeta)
+        .args(["report", "-type", "json"])
+        .arg(&results)
+        .output()
+        .expect("vegeta runs");
+    Report(serde_json::from_slice(&report.stdout).expect("it is JSON"))
+}
+
+#[test]
+#[ignore = "run by make prove"]
+fn three_times_what_it_can_do() {
+    let _turn = turn();
+    let group = Group::new();
+    let redis = Redis::start_plain();
+    redis.cli(&["HSET", "currency", "current-value", "12.5"]);
+    let mut api = on_one_master(&redis, |builder| builder.args(["--workers", "1"]));
+    group.set("cgroup.procs", &api.process().pid().to_string());
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let target = format!("http://{}/", api.addr());
+    let peak = attack(folder.path(), &target, 0, 8).goodput();
+    let before = api.process().resident_kib();
+    let over = attack(folder.path(), &target, 3 * peak as u32, 60);
+    let grown = api.process().resident_kib().saturating_sub(before);
+    let after = attack(folder.path(), &target, peak as u32 / 2, 5);
+    let line = format!(
+        "| a tenth of a core, {CLIENTS} clients | {peak:.0} | {:.0} | {} | {:.1} | {} |",
+        over.goodput(),
+        over.text(),
+        grown as f64 / 1024.0,
+        after.text(),
+    );
+    eprintln!("{line}");
+    assert!(over.goodput() >= 0.9 * peak, "{line}");
+    for report in [&over, &after] {
+        let statuses = report.statuses();
+        let known = statuses
+            .iter()
+            .all(|(code, _)| code == "200" || code == "503");
+        assert!(known, "{line}");
+        assert!(report.p99() < REQUEST_TIMEOUT, "{line}");
+    }
+    assert!(grown < 20 * 1024, "{line}");
+    write_line("| a tenth of a core,", &line);
+    api.stop();
+}
