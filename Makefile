@@ -66,6 +66,12 @@ cluster-prove: setup ## What is slow: rotation, autoscaling, and what the talk's
 cluster-down: ## End it; nothing of it stays but what was built
 	@tests/cluster/node/down.sh
 
+.PHONY: sbom
+sbom: ## List what the image api is built from, in CycloneDX: target/sbom.cdx.json
+	@mkdir -p target
+	@scripts/sbom.py > target/sbom.cdx.json
+	@echo target/sbom.cdx.json
+
 .PHONY: ci
 ci: lint test slow ## Everything that must pass before a merge
 
