@@ -13,12 +13,17 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream};
+use std::net::{
+    Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -112,6 +117,24 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// A listener that is waited for as such. (tokio's own would also register each socket that it
+/// accepts, on the accepting thread.)
+#[expect(
+    deprecated,
+    reason = "it is unsound for types that change their descriptor, which this one doesn't; what \
+              replaces it is unsafe"
+)]
+fn watched(listener: StdListener) -> io::Result<AsyncFd<StdListener>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
+/// The next client in the backlog. Its socket doesn't block, which takes no further call, and is
+/// known to no runtime yet: its worker's will be the only one.
+fn accept(listener: &StdListener) -> io::Result<StdStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(accept_with(listener, flags).map(StdStream::from)?)
+}
+
 /// A client's connection on its way to a worker, and its slot in that worker's count.
 struct Accepted {
     stream: StdStream,
@@ -201,7 +224,7 @@ impl Targets {
 
 /// Accepts for all workers.
 pub struct Acceptor {
-    listener: TcpListener,
+    listener: AsyncFd<StdListener>,
     targets: Targets,
     slots: Slots,
     metrics: Arc<metrics::Acceptor>,
@@ -209,12 +232,16 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// An acceptor, and one end for each of `workers`. At most `max_connections` are open at once.
+    ///
+    /// # Errors
+    /// The system refuses to watch the listener.
     pub fn new(
         listener: TcpListener,
         workers: usize,
         max_connections: usize,
         metrics: Arc<metrics::Acceptor>,
-    ) -> (Self, Vec<Incoming>) {
+    ) -> io::Result<(Self, Vec<Incoming>)> {
+        let listener = watched(listener.into_std()?)?;
         let pair = |_| {
             let (sockets, receiver) = mpsc::channel(HAND_OVER);
             (
@@ -235,7 +262,7 @@ impl Acceptor {
             slots: Slots::new(max_connections),
             metrics,
         };
-        (acceptor, ends)
+        Ok((acceptor, ends))
     }
 
     /// Accepts until dropped. A failed accept is logged, and followed by a pause.
@@ -247,12 +274,10 @@ impl Acceptor {
         loop {
             self.targets.hand_over_held().await;
             let slot = self.slots.take(&self.metrics).await;
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
+            match self.listener.async_io(Interest::READABLE, accept).await {
+                Ok(stream) => {
                     failing = false;
-                    if let Ok(stream) = stream.into_std() {
-                        self.targets.hand_over(stream, slot).await;
-                    }
+                    self.targets.hand_over(stream, slot).await;
                 }
                 // The client left before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -277,15 +302,10 @@ impl Acceptor {
             ..
         } = self;
         targets.hand_over_held().await;
-        let Ok(listener) = listener.into_std() else {
-            return;
-        };
+        let listener = listener.into_inner();
         loop {
-            match listener.accept() {
-                Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
-                    targets.hand_over(stream, None).await;
-                }
-                Ok(_) => {}
+            match accept(&listener) {
+                Ok(stream) => targets.hand_over(stream, None).await,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Nobody waits any more.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -350,7 +370,7 @@ mod tests {
     async fn acceptor(workers: usize, max: usize) -> (Acceptor, Vec<Incoming>, SocketAddr) {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false).unwrap();
         let address = listener.local_addr().unwrap();
-        let (acceptor, ends) = Acceptor::new(listener, workers, max, Arc::default());
+        let (acceptor, ends) = Acceptor::new(listener, workers, max, Arc::default()).unwrap();
         (acceptor, ends, address)
     }
 

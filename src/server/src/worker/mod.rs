@@ -238,7 +238,7 @@ async fn supervise<S: Service>(
     let (ended, mut endings) = mpsc::channel(cores.len());
     let workers = cores.len();
     let metrics = registry.acceptor.clone();
-    let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics);
+    let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics)?;
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
     // All that is random in this process comes from here.

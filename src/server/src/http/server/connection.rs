@@ -38,7 +38,7 @@ type Http<S, T> = Pin<Box<http1::Connection<Io<T>, Adapter<S, T>>>>;
 
 /// Requests and answers, until either side ends it; then the end of the socket.
 ///
-/// There is one of them for each idle connection, so what few of them need is behind a pointer.
+/// There is one of them for each idle connection: `tests/idle` holds it to its size.
 pub struct Connection<S: Service, T: Transport, K> {
     server: Rc<Server<S>>,
     socket: Rc<Socket<T>>,
@@ -50,6 +50,8 @@ pub struct Connection<S: Service, T: Transport, K> {
     repeat: Option<S::Repeat>,
     /// An answer without an end, being sent.
     stream: Option<Box<Streamed>>,
+    /// The request in progress said that it is the last one.
+    client_ends: bool,
     /// There are no more requests.
     ending: bool,
     /// What the client may send then before it is cut off, in bytes.
@@ -75,6 +77,7 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
             roomy: false,
             repeat: None,
             stream: None,
+            client_ends: false,
             ending: false,
             left: MAX_LINGER,
             _ticket: ticket,
@@ -129,6 +132,7 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
                 if known.is_last {
                     entry.retire();
                 }
+                self.client_ends = known.is_last;
                 server.in_flight.set(server.in_flight.get() + 1);
                 self.repeat = Some(server.service.repeat(&known.plan, entry));
             }
@@ -282,8 +286,13 @@ impl<S: Service, T: Transport, K> Future for Connection<S, T, K> {
             ready!(this.poll_serve(cx));
             this.end();
             let entry = this.socket.entry();
-            if entry.cut() == Some(Cut::SlowReader) {
+            let gives_up = entry.cut() == Some(Cut::SlowReader);
+            if gives_up {
                 this.socket.give_up();
+            }
+            // A client that said so sends nothing more (RFC 9112, section 9.6): once it has its
+            // answer there is nothing to wait for.
+            if gives_up || (this.client_ends && this.socket.is_empty()) {
                 this.server.forget(entry);
                 return Poll::Ready(());
             }

@@ -216,6 +216,11 @@ impl<T: Transport> Socket<T> {
         Ok(())
     }
 
+    /// Whether all answers have left, and nothing has come that nobody has looked at.
+    pub fn is_empty(&self) -> bool {
+        self.out.borrow().is_empty() && self.framing.borrow().is_between()
+    }
+
     /// Sends what was collected, as far as the socket takes it. `Pending`: the task is woken when
     /// it takes more.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -212,6 +212,26 @@ fn a_client_that_is_cut_off_leaves_nothing_in_flight() {
     });
 }
 
+#[test]
+fn a_client_that_has_asked_for_the_end_is_not_waited_for() {
+    run(async {
+        let service = Rc::<Echo>::default();
+        let server = echo_server(&service);
+        let head = get("/", "Connection: close\r\n");
+        text(&server, &[&head]).await;
+        let (mut client, stream) = duplex(1 << 10);
+        let serving = spawn_local(server.clone().serve(stream, ()));
+        client.write_all(&head).await.expect("there is room");
+        // Though the client has closed nothing.
+        serving.await.expect("no panic");
+        assert_eq!(service.repeated.get(), 1);
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.expect("an end");
+        assert!(bytes.ends_with(b"\r\n\r\n/"));
+        assert_eq!(server.table.len(), 0);
+    });
+}
+
 /// A connection with these requests, cut in these places, answers each once, in order, whatever is
 /// known and however long each answer takes.
 #[test]
