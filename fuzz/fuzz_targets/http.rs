@@ -8,7 +8,7 @@
 
 // As the server has them.
 #[path = "../../src/server/src/http/server/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod server;
 #[path = "../../src/server/src/turn.rs"]
 #[allow(dead_code)]
@@ -55,7 +55,7 @@ fn new_server() -> Rc<Server<Echo>> {
 /// The answers to these bytes, in these pieces, on a connection of their own.
 async fn answers(server: &Rc<Server<Echo>>, pieces: &[&[u8]]) -> Vec<Answer> {
     let (mut client, stream) = tokio::io::duplex(1 << 20);
-    let serving = spawn_local(server.clone().serve(echo::Memory(stream)));
+    let serving = spawn_local(server.clone().serve(echo::Memory(stream), ()));
     for piece in pieces {
         // What is refused may be closed before all of it is sent.
         let _ = client.write_all(piece).await;
