@@ -36,7 +36,7 @@ const CONNECTIONS: usize = 256;
 const MAX_BYTES: usize = 900;
 
 /// What is kept with a connection: as large as the worker's ticket for it.
-type Ticket = [usize; 3];
+type Ticket = [usize; 2];
 
 /// Heap bytes of each connection since `region` began.
 fn bytes_each(region: &Region<'_, System>) -> usize {

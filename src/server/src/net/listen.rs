@@ -144,25 +144,39 @@ struct Accepted {
 /// A slot under the limit; `None` for those accepted beyond it when listening ends.
 type Slot = Option<OwnedSemaphorePermit>;
 
-/// Counts one open connection of a worker, and of the process, for as long as it lives.
+/// The open connections of one worker.
+struct Open {
+    count: AtomicUsize,
+    /// Where their slots go back to.
+    slots: Arc<Semaphore>,
+}
+
+/// Counts one open connection of a worker, and of the process, for as long as it lives. Each idle
+/// connection has one: it is small.
 pub struct Ticket {
-    open: Arc<AtomicUsize>,
-    _slot: Slot,
+    open: Arc<Open>,
+    has_slot: bool,
 }
 
 impl Ticket {
-    fn new(open: &Arc<AtomicUsize>, slot: Slot) -> Self {
-        open.fetch_add(1, Relaxed);
+    fn new(open: &Arc<Open>, slot: Slot) -> Self {
+        open.count.fetch_add(1, Relaxed);
+        let has_slot = slot.is_some();
+        // It is given back with the ticket.
+        slot.map(OwnedSemaphorePermit::forget);
         Ticket {
             open: open.clone(),
-            _slot: slot,
+            has_slot,
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Relaxed);
+        self.open.count.fetch_sub(1, Relaxed);
+        if self.has_slot {
+            self.open.slots.add_permits(1);
+        }
     }
 }
 
@@ -183,7 +197,7 @@ impl Incoming {
 
 /// A worker as the acceptor sees it.
 struct Target {
-    open: Arc<AtomicUsize>,
+    open: Arc<Open>,
     sockets: mpsc::Sender<Accepted>,
 }
 
@@ -208,7 +222,7 @@ impl Targets {
         if self.held.borrow().is_none() {
             return;
         }
-        let open = |target: &&Target| target.open.load(Relaxed);
+        let open = |target: &&Target| target.open.count.load(Relaxed);
         let Some(target) = self.workers.iter().min_by_key(open) else {
             return;
         };
@@ -242,11 +256,15 @@ impl Acceptor {
         metrics: Arc<metrics::Acceptor>,
     ) -> io::Result<(Self, Vec<Incoming>)> {
         let listener = watched(listener.into_std()?)?;
+        let slots = Slots::new(max_connections);
         let pair = |_| {
             let (sockets, receiver) = mpsc::channel(HAND_OVER);
             (
                 Target {
-                    open: Arc::default(),
+                    open: Arc::new(Open {
+                        count: AtomicUsize::new(0),
+                        slots: slots.free.clone(),
+                    }),
                     sockets,
                 },
                 Incoming(receiver),
@@ -259,7 +277,7 @@ impl Acceptor {
                 workers: targets,
                 held: RefCell::new(None),
             },
-            slots: Slots::new(max_connections),
+            slots,
             metrics,
         };
         Ok((acceptor, ends))
@@ -417,7 +435,7 @@ mod tests {
     fn a_few_connections_are_spread_evenly() {
         run(async {
             let (acceptor, mut ends, address) = acceptor(2, 100).await;
-            let open = |worker: usize| acceptor.targets.workers[worker].open.load(Relaxed);
+            let open = |worker: usize| acceptor.targets.workers[worker].open.count.load(Relaxed);
             let mut clients = Vec::new();
             for _ in 0..10 {
                 clients.push(TcpStream::connect(address).await.unwrap());
@@ -443,7 +461,7 @@ mod tests {
         run(async {
             let (acceptor, mut ends, address) = acceptor(1, 2).await;
             let metrics = acceptor.metrics.clone();
-            let open = || acceptor.targets.workers[0].open.load(Relaxed);
+            let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
             let mut clients = Vec::new();
             for _ in 0..3 {
                 clients.push(TcpStream::connect(address).await.unwrap());
