@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import time
+import typing
 
 import gate
 import kube
@@ -123,15 +124,37 @@ def autoscaler_follows_the_load(stage):
 # --- the table of the talk ---
 
 RATES = (1000, 3000)
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
-HOLD = int(os.environ.get("HOLD", "90"))
-FORM = "talk-form"
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+HOLD = int(os.environ.get("HOLD", "20"))
+LABEL = "talk-form"
 REQUESTS = "redis_api_http_requests_total"
-# By the name of a row: overlay and read mode.
+
+
+class Form(typing.NamedTuple):
+    """A row: what is deployed, and what is set on it."""
+
+    folder: str
+    name: str = "redis-api"
+    mode: str = ""
+    interval: str = "0s"
+    # Of containers, by the part of the table that they are.
+    sidecars: tuple = ()
+
+
+def sidekick(mode, interval="0s"):
+    sidecars = (("replica", "redis-sidekick"), ("sync", "sync-auth"))
+    return Form("sidekick", mode=mode, interval=interval, sidecars=sidecars)
+
+
+# What is compared most stands side by side. (On the two workers of a pod 500us is too short for a
+# sleep below 8,000/s: that row shows what the flag costs where it can't pay.)
 FORMS = {
-    "naive": ("naive", "batch"),
-    "sidekick, batch": ("sidekick", "batch"),
-    "sidekick, tracked": ("sidekick", "tracked"),
+    "naive": Form("naive", mode="batch"),
+    "sidekick, batch": sidekick("batch"),
+    "sidekick, tracked": sidekick("tracked"),
+    talk.CEILING: Form("rig", name="helloworldserver"),
+    "sidekick, tracked, 500us": sidekick("tracked", "500us"),
+    "sidekick, tracked, 2ms": sidekick("tracked", "2ms"),
 }
 
 
@@ -142,24 +165,28 @@ def label_of(form):
 def deploy_forms(stage):
     """One pod of each form, all at once: no roll-outs in a round, so that rows are near in time."""
     kubectl("scale", "deployment", "redis-api", "--replicas=0")
-    for form, (overlay, mode) in FORMS.items():
-        found = [one for one in gate.manifests(str(stage.deploy / "small" / overlay))
-                 if one["kind"] == "Deployment" and kube.name_of(one) == "redis-api"][0]
-        label, spec = {FORM: label_of(form)}, found["spec"]
-        found["metadata"]["name"] = f"talk-{label_of(form)}"
+    for name, form in FORMS.items():
+        found = [one for one in gate.manifests(str(stage.deploy / "small" / form.folder))
+                 if one["kind"] == "Deployment" and kube.name_of(one) == form.name][0]
+        # The Service takes its pods by the one label, and its one of all forms by the other.
+        labels, spec = {"app": "redis-api", LABEL: label_of(name)}, found["spec"]
+        found["metadata"]["name"] = f"talk-{label_of(name)}"
         spec["replicas"] = 1
-        spec["selector"]["matchLabels"] |= label
-        spec["template"]["metadata"]["labels"] |= label
+        spec["selector"]["matchLabels"] |= labels
+        spec["template"]["metadata"]["labels"] |= labels
+        settings = {"REDIS_API_WAKE_INTERVAL": form.interval}
+        if form.mode:
+            settings["REDIS_API_READ_MODE"] = form.mode
         env = spec["template"]["spec"]["containers"][0]["env"]
-        env[:] = [one for one in env if one["name"] != "REDIS_API_READ_MODE"]
-        env.append({"name": "REDIS_API_READ_MODE", "value": mode})
+        env[:] = [one for one in env if one["name"] not in settings]
+        env += [{"name": key, "value": value} for key, value in settings.items()]
         load.apply(found)
-    for form in FORMS:
-        until(f"{form} is ready", 120, lambda form=form: kube.is_ready(pod_of(form)))
+    for name in FORMS:
+        until(f"{name} is ready", 120, lambda name=name: kube.is_ready(pod_of(name)))
 
 
 def pod_of(form):
-    return kube.core(f"pods?labelSelector={FORM}%3D{label_of(form)}")["items"][0]
+    return kube.core(f"pods?labelSelector={LABEL}%3D{label_of(form)}")["items"][0]
 
 
 def choose(form):
@@ -180,7 +207,7 @@ def choose(form):
 def select(label):
     """A label, or None for none."""
     kubectl("patch", "service", "redis-api", "--type=merge", "-p",
-            json.dumps({"spec": {"selector": {FORM: label}}}))
+            json.dumps({"spec": {"selector": {LABEL: label}}}))
 
 
 def top(selector):
@@ -191,50 +218,55 @@ def top(selector):
 
 def measured(stage, form, rate):
     """One row: the rate held; CPU by cgroup from beginning to end, `kubectl top` at the end."""
-    image = stage.shell_image
+    image, name = stage.shell_image, FORMS[form].name
     api, master = choose(form), kube.pod("redis-master-0")
-    parts = {"api": (api, "redis-api"), "master": (master, "redis")}
-    if FORMS[form][0] != "naive":
-        parts["replica"] = (api, "redis-sidekick")
+    parts = {"api": (api, name), "master": (master, "redis")}
+    parts |= {part: (api, container) for part, container in FORMS[form].sidecars}
 
     def now():
-        cpu = {name: load.cpu_seconds(*part, image) for name, part in parts.items()}
-        return count_of(metrics_of(api), REQUESTS), cpu
+        """Each counter with its own time: reading one takes a moment, now less and now more."""
+        reads = {part: lambda where=where: load.cpu_seconds(*where, image)
+                 for part, where in parts.items()}
+        reads["requests"] = lambda: count_of(metrics_of(api), REQUESTS)
+        return {name: (read(), time.monotonic()) for name, read in reads.items()}
 
     with Load(f"table-{label_of(form)}-{rate}", rate) as attack:
         # The figure of `top` is of the load alone if the load is older than the figure's window.
         time.sleep(10)
-        begun, (first, before) = time.monotonic(), now()
+        before = now()
         time.sleep(HOLD)
-        took, (last, after) = time.monotonic() - begun, now()
-        shown = top(f"{FORM}={label_of(form)}") | {"master": top("app=redis-master")["redis"]}
-    report, requests = attack.report(), last - first
+        after = now()
+        shown = {"api": top(f"{LABEL}={label_of(form)}"), "master": top("app=redis-master")}
+    report = attack.report()
+    rates = {name: (after[name][0] - count) / (after[name][1] - then)
+             for name, (count, then) in before.items()}
     row = {
-        "form": form, "rate": rate, "achieved": round(requests / took),
+        "form": form, "rate": rate, "achieved": round(rates["requests"]),
         "success": report["success"],
         "p50_us": round(report["latencies"]["50th"] / 1000),
         "p99_us": round(report["latencies"]["99th"] / 1000),
-        "top_api_m": shown["redis-api"], "top_replica_m": shown.get("redis-sidekick", 0),
-        "top_master_m": shown["master"],
     }
-    for name in ("api", "replica", "master"):
-        spent = after[name] - before[name] if name in parts else 0.0
-        row[f"{name}_us_per_request"] = round(spent / requests * 1e6, 1)
-        row[f"{name}_cgroup_m"] = round(spent / took * 1000)
+    for part in talk.PARTS:
+        _, container = parts.get(part, (None, ""))
+        of_pod = shown["master" if part == "master" else "api"]
+        row[f"top_{part}_m"] = of_pod.get(container, 0)
+        row[f"{part}_us_per_request"] = round(rates.get(part, 0) / rates["requests"] * 1e6, 1)
+        row[f"{part}_cgroup_m"] = round(rates.get(part, 0) * 1000)
     return row
 
 
 def one_round(stage, number):
+    """Every second one backwards, so that what drifts weighs on no form."""
     rows = []
-    for form in FORMS:
-        for rate in RATES:
+    for rate in RATES:
+        for form in list(FORMS)[::1 if number % 2 else -1]:
             rows.append({"round": number, **measured(stage, form, rate)})
             print(f"      {rows[-1]}", flush=True)
     return rows
 
 
 def table_of_the_talk(stage):
-    """The table of the talk: naive beside sidekick, `kubectl top` beside CPU per request."""
+    """The table of the talk: naive, sidekick, helloworld; `kubectl top` and CPU per request."""
     rows = []
     kubectl("scale", "deployment", "updater", "--replicas=1")
     deploy_forms(stage)
