@@ -66,6 +66,13 @@ cluster-prove: setup ## What is slow: rotation, autoscaling, and what the talk's
 cluster-down: ## End it; nothing of it stays but what was built
 	@tests/cluster/node/down.sh
 
+# `make mutants SHARD=3/40`: a fortieth of them; all take a day. Needs cargo-mutants.
+SHARD ?= 0/40
+
+.PHONY: mutants
+mutants: ## Change the codec and the connection in small ways, and see whether the tests notice
+	cargo mutants --package redis-api-wire --baseline skip --shard $(SHARD) --output target
+
 .PHONY: sbom
 sbom: ## List what the image api is built from, in CycloneDX: target/sbom.cdx.json
 	@mkdir -p target
