@@ -32,8 +32,8 @@ bench: setup ## Run the benchmarks
 	cargo bench --locked --bench '*'
 
 .PHONY: bench-check
-bench-check: setup ## Count what the codec and a connection cost, against the baseline
-	cargo bench --locked --package redis-api-wire --bench instructions -- --check
+bench-check: setup ## Count what the codec, a connection and a request cost, against the baselines
+	cargo bench --locked --bench instructions --bench requests -- --check
 
 .PHONY: lint
 lint: setup ## Check formatting and lints

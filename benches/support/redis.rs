@@ -71,6 +71,7 @@ fn login(bytes: &[u8]) -> Option<(usize, &'static [u8])> {
     let mut word = || words.next().and_then(redis_api_wire::resp::Reply::as_text);
     let reply: &[u8] = match (word(), word()) {
         (Some(b"HELLO"), _) => b"%1\r\n$5\r\nproto\r\n:3\r\n",
+        (Some(b"CLIENT"), Some(b"TRACKING")) => b"+OK\r\n",
         (Some(b"INFO"), Some(b"persistence")) => b"$11\r\nloading:0\r\n\r\n",
         (Some(b"INFO"), Some(b"replication")) => b"$13\r\nrole:master\r\n\r\n",
         (Some(b"INFO"), Some(b"cpu")) => b"$0\r\n\r\n",
