@@ -198,6 +198,7 @@ fn run<S: Service>(
     options: &Options,
     make: impl Fn(&Context) -> S + Send + Sync + 'static,
 ) -> Result<(), Error> {
+    limits::use_small_pages();
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(LOOKUP_THREADS)

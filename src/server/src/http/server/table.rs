@@ -5,6 +5,7 @@
 //! unseen, and its cost does not grow with the request rate.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::hint::black_box;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -307,6 +308,15 @@ fn youngest(age: Duration) -> Duration {
 /// KiB, and little work to get anew.
 const REST: Duration = Duration::from_secs(5);
 
+/// What connections have given back goes to the system after so long. The allocator keeps it for a
+/// second, and then until the next time that it has to do with whole pages: a worker with nothing
+/// to parse may never have.
+const GIVE_BACK: Duration = Duration::from_secs(2);
+
+/// A block that has pages of its own, in bytes: to free one makes the allocator look at what it
+/// keeps. The pages are never touched.
+const OWN_PAGES: usize = 1 << 20;
+
 /// Between two sweeps at least: how late a deadline may be noticed.
 const GRAIN: Duration = Duration::from_millis(5);
 
@@ -320,6 +330,8 @@ pub struct Table {
     random: RefCell<Rng>,
     /// Every answer is the last one of its connection, and streams end by then.
     ending: Cell<Option<Instant>>,
+    /// Since when there has been memory to give back to the system.
+    freed: Cell<Option<Instant>>,
     /// Rings when the first connection comes and when the last one goes.
     changed: Notify,
 }
@@ -332,6 +344,7 @@ impl Table {
             timeouts,
             random: RefCell::new(random),
             ending: Cell::new(None),
+            freed: Cell::new(None),
             changed: Notify::new(),
         }
     }
@@ -463,6 +476,7 @@ impl Table {
     fn sweep_once(&self, now: Instant) -> Instant {
         let timeouts = &self.timeouts;
         let mut next = now + timeouts.shortest();
+        let freed = self.freed.get();
         let mut is_due = |due: Option<Instant>| match due {
             Some(due) if due > now => {
                 next = next.min(due);
@@ -483,6 +497,7 @@ impl Table {
             if is_due(rests.then(|| entry.since() + REST)) {
                 entry.rest.set(true);
                 entry.wake();
+                self.freed.set(self.freed.get().or(Some(now)));
             }
             if is_due(entry.retires.get()) {
                 entry.retires.set(None);
@@ -491,6 +506,10 @@ impl Table {
                     entry.close();
                 }
             }
+        }
+        if is_due(freed.map(|since| since + GIVE_BACK)) {
+            self.freed.set(None);
+            drop(black_box(Vec::<u8>::with_capacity(OWN_PAGES)));
         }
         next
     }

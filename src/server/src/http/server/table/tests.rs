@@ -278,3 +278,21 @@ fn streams_have_no_limit_but_their_age_and_the_drain() {
     assert_eq!(ended(&entries), 100);
     assert!(late.is_closing());
 }
+
+#[test]
+fn what_resting_connections_have_freed_is_given_back_later() {
+    let table = table(timeouts());
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let entry = table.insert(start);
+    entry.set_parsing(true);
+    table.sweep_once(at(4_900));
+    assert_eq!(table.freed.get(), None);
+    table.sweep_once(at(5_000));
+    assert!(entry.take_rest());
+    entry.set_parsing(false);
+    assert_eq!(table.sweep_once(at(6_900)), at(7_000));
+    assert_eq!(table.freed.get(), Some(at(5_000)));
+    table.sweep_once(at(7_000));
+    assert_eq!(table.freed.get(), None);
+}
