@@ -162,8 +162,10 @@ impl Ticket {
     fn new(open: &Arc<Open>, slot: Slot) -> Self {
         open.count.fetch_add(1, Relaxed);
         let has_slot = slot.is_some();
-        // It is given back with the ticket.
-        slot.map(OwnedSemaphorePermit::forget);
+        if let Some(slot) = slot {
+            // It is given back with the ticket.
+            slot.forget();
+        }
         Ticket {
             open: open.clone(),
             has_slot,
