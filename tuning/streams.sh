@@ -35,6 +35,8 @@ SERVE_FLAGS=(--max-streams 1000000 --idle-timeout 0s)
 # one MODE RATE: a server of its own each time, so that memory begins where it does.
 one() {
   start_server tracked
+  # The load counts from 1 on.
+  redis hset currency current-value 0 >/dev/null
   taskset -c "$CORE_CLIENT" "$target/release/streams-load" "$1" "127.0.0.1:$SERVER_PORT" \
     "127.0.0.1:$REDIS_PORT" "$SERVER_PID" "$connections" "$2" "$seconds" >>"$csv"
   redis hset currency current-value "$VALUE" >/dev/null
