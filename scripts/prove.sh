@@ -30,7 +30,8 @@ once() {
 failed=0
 list=$(cargo test --locked --test faults -- --list --format terse | sed -n 's/: test$//p')
 # (The soak takes an hour: make soak.)
-for test in $(grep -v ^soak:: <<<"$list"); do
+mapfile -t tests < <(grep -v ^soak:: <<<"$list")
+for test in "${tests[@]}"; do
   once "$test" cargo test --locked --test faults -- --include-ignored --exact "$test"
 done
 

@@ -9,7 +9,9 @@
 parse "$@"
 wants 2 "NAME NODES [--yes]"
 name=${args[0]} nodes=${args[1]}
-is_count "$nodes" && [ "$nodes" -ge 1 ] || die "NODES is '$nodes'; expected a number from 1 on"
+if ! is_count "$nodes" || [ "$nodes" -lt 1 ]; then
+  die "NODES is '$nodes'; expected a number from 1 on"
+fi
 has kubectl
 
 if [ "$name" != current ]; then
