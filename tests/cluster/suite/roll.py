@@ -4,7 +4,7 @@ import os
 
 import kube
 from kube import Failed, kubectl, until
-from load import Load
+from load import Load, shell_in
 from stage import count_of, metrics_of
 
 
@@ -105,4 +105,64 @@ def new_pods_get_their_share(stage):
         kubectl("scale", "deployment", "redis-api", "--replicas=3")
 
 
+STREAMS = 30
+
+# A client of one stream, as EventSource is one: it opens it again a second after its end. What comes
+# is kept in a file. HTTP/1.0, so that it comes without chunks. Nothing for 20 s, in which there
+# must be a heartbeat, is told as `silent`.
+STREAM = r"""
+one() {
+  while [ ! -e /load/streams/end ]; do
+    (
+      exec 3<>/dev/tcp/redis-api/8080 || exit
+      printf 'GET / HTTP/1.0\r\nHost: suite\r\nAccept: text/event-stream\r\n\r\n' >&3
+      while IFS= read -r -t 20 line <&3 || { status=$?; false; }; do
+        printf '%s\n' "${line%$'\r'}"
+      done
+      [ "$status" -le 128 ] || echo silent
+    ) 2>/dev/null
+    sleep 1
+  done >"/load/streams/$1"
+}
+rm -rf /load/streams && mkdir /load/streams
+for at in $(seq "$1"); do one "$at" </dev/null >/dev/null 2>&1 & done
+"""
+
+
+def streams_through_a_restart(stage):
+    """`rollout restart` under streams: each is open again and tells what is new, none is silent."""
+    stage.settle()
+    stage.post(31.5)
+    stage.everywhere(31.5)
+    shell_in("driver", STREAM, str(STREAMS))
+
+    def all_tell(value):
+        """Whether the last thing that each stream has said is this value."""
+        said = shell_in("driver", "for at in /load/streams/*; do grep ^data: $at | tail -n 1; done")
+        told = said.count(f'data: {{"current":{value}}}')
+        if told != STREAMS:
+            raise Failed(f"{told} of {STREAMS} streams tell {value}: {said}")
+        return True
+
+    try:
+        until("all streams tell the value", 30, lambda: all_tell(31.5))
+        kubectl("rollout", "restart", "deployment", "redis-api")
+        kube.rolled_out("redis-api")
+        stage.post(32.5)
+        until("all streams tell what is new", 30, lambda: all_tell(32.5))
+    finally:
+        shell_in("driver", "touch /load/streams/end")
+    lines = shell_in("driver", "cat /load/streams/[0-9]*").splitlines()
+    opened = [line for line in lines if line.startswith("HTTP/1.1 ")]
+    others = [line for line in opened if line != "HTTP/1.1 200 OK"]
+    if others or "silent" in lines:
+        raise Failed(f"{lines.count('silent')} were silent; other answers: {others[:5]}")
+    # Every pod is another one.
+    if len(opened) < 2 * STREAMS:
+        raise Failed(f"{STREAMS} streams were opened only {len(opened)} times")
+    return f"{STREAMS} streams, opened {len(opened)} times"
+
+
 CHECKS = [restart_under_load, update_under_load, drain_under_load, new_pods_get_their_share]
+# Not part of `core`.
+SLOW = [streams_through_a_restart]
