@@ -221,7 +221,7 @@ fn an_old_stream_ends_in_its_time() {
 
 #[test]
 fn thousands_come_and_go_and_leave_nothing() {
-    const COUNT: usize = 8_000;
+    const COUNT: usize = 10_000;
     let (redis, mut api) = start(&["--workers", "2", "--read-mode", "tracked"]);
     // As much as it needs to have served some.
     drop(open_many(&api, 500));
