@@ -63,8 +63,13 @@ pub(super) const EXPECTED: &str =
 /// Whether an address can be shown: only if it cannot hold a password however it was garbled.
 /// That is a lone word, `scheme://word`, or `host:port` with a true port.
 pub(super) fn presentable(text: &str) -> bool {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    if rest.contains(['@', '%', '#', '?']) || text.chars().any(char::is_control) {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    // RFC 3986, section 3.1. What is none may be a user and a password with `://` in it.
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    if !scheme.chars().all(is_scheme)
+        || rest.contains(['@', '%', '#', '?'])
+        || rest.chars().any(char::is_control)
+    {
         return false;
     }
     match rest.split_once(':') {
@@ -313,5 +318,9 @@ mod tests {
         check("redis:/u:secret", false);
         check("redis://u%3Asecret%40h", false);
         check("[::1:secret", false);
+        check("u:secret@redis://h", false);
+        check("secret@://h", false);
+        check("u:secret://h", false);
+        check("http2+x-y.z://h", true);
     }
 }
