@@ -401,7 +401,7 @@ pub(super) const CLIENTS: Group = Group {
             None,
             "Client connections of the whole process; more wait in the kernel's backlog",
             "Default: the hard limit on file descriptors (ulimit -Hn), less some for Redis, the \
-             admin port and files. An idle connection takes about 3 KiB of memory.",
+             admin port and files. An idle connection takes about 1 KiB of memory.",
         ),
     ],
 };

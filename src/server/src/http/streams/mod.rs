@@ -62,6 +62,9 @@ const TOGETHER: usize = 64;
 /// are not.
 const MAX_TOPICS: usize = 1024;
 
+const TOO_MANY_SETS: &str = "too many different sets of fields are being streamed; ask for one \
+                             that other clients stream, or poll";
+
 /// After so long at least a client is to come again whose stream has ended, and by so much later at
 /// most: random, so that those which ended together don't come together.
 const RETRY: Duration = Duration::from_millis(500);
@@ -133,7 +136,7 @@ impl Streams {
         let place = self.places.take();
         let place = place.ok_or_else(|| refused("too many streams are open (--max-streams)"))?;
         let topic = self.topic(key);
-        let topic = topic.ok_or_else(|| refused("too many sets of fields are streamed"))?;
+        let topic = topic.ok_or_else(|| refused(TOO_MANY_SETS))?;
         let had = headers.get(LAST_EVENT_ID);
         let had = had.and_then(|id| Tag::parse(id.as_bytes()));
         let stream = Stream::new(self.clone(), topic, place);
