@@ -78,7 +78,7 @@ fn check_span(since: Instant, end: Instant, limit: Duration) {
 fn heads_that_drip_end_in_time() {
     let limit = Duration::from_millis(600);
     let (_redis, api) = start(&["--header-timeout", "600ms"]);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let attacks: Vec<_> = (0..20)
         .map(|index| {
             let mut connection = open(&api);
@@ -138,7 +138,7 @@ fn idle_connections_end_in_time_and_no_sooner() {
     let limit = Duration::from_millis(1500);
     let flags = ["--idle-timeout", "1500ms", "--header-timeout", "200ms"];
     let (_redis, api) = start(&flags);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let split = GET.split_at(GET.len() - 1);
     let with_body = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"value\":12.5}";
@@ -175,7 +175,7 @@ fn idle_connections_end_in_time_and_no_sooner() {
 #[test]
 fn bodies_that_drip_are_answered_408_and_closed() {
     let (_redis, api) = start(&[]);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     for framing in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n3E8\r\n");
         let mut connections: Vec<_> = (0..10).map(|_| open(&api)).collect();
@@ -201,27 +201,30 @@ fn bodies_that_drip_are_answered_408_and_closed() {
     bystander.check("dripping bodies");
 }
 
-/// Sends requests for as long as the server takes them: until it has no more room for answers.
+/// Sends requests, and reads no answer, until the server ends the connection: a server that takes
+/// nothing for a moment may only wait for the CPU.
 fn stuff(connection: &Connection) {
     let mut stream = connection.stream();
-    let patience = Some(Duration::from_millis(100));
-    stream
-        .set_write_timeout(patience)
-        .expect("it is above zero");
-    let requests = GET.repeat(200);
-    // Far more than all buffers between here and there hold.
-    for _ in 0..10_000 {
-        if stream.write_all(&requests).is_err() {
-            return;
-        }
-    }
-    panic!("it takes requests without end");
+    let pause = Some(Duration::from_millis(100));
+    stream.set_write_timeout(pause).expect("it is above zero");
+    let (requests, mut sent) = (GET.repeat(2_000), 0);
+    eventually(
+        2 * PATIENCE,
+        "the server ends the connection",
+        || match stream.write(&requests[sent..]) {
+            Ok(length) => {
+                sent = (sent + length) % requests.len();
+                false
+            }
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
+        },
+    );
 }
 
 #[test]
 fn clients_that_do_not_read_are_cut_off_and_cost_little() {
     let (_redis, mut api) = start(&["--write-timeout", "1s"]);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let before = api.process().resident_kib();
     let started = Instant::now();
     let attacks: Vec<_> = (0..10).map(|_| open(&api)).collect();
@@ -284,7 +287,7 @@ fn a_slow_reader_that_goes_on_gets_everything() {
 #[test]
 fn heads_over_16_kib_are_answered_431_and_closed() {
     let (_redis, api) = start(&[]);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let head = |filler: usize| {
         let filler = "x".repeat(filler);
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {filler}\r\n\r\n")
@@ -331,7 +334,7 @@ fn heads_of_256_lines_are_served_and_those_of_more_are_answered_431() {
 #[test]
 fn past_max_connections_clients_wait_in_the_backlog() {
     let (_redis, api) = start(&["--max-connections", "8"]);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let mut taken: Vec<_> = (0..7).map(|_| open(&api)).collect();
     eventually(PATIENCE, "all places are taken", || {
         open_connections(&api) == 8.0
@@ -399,7 +402,7 @@ fn without_file_descriptors_it_waits_and_goes_on() {
     let flags = ["--max-connections", "1000", "--workers", "1"];
     let (_redis, api) = start_with(&flags, |builder| builder.descriptors(64));
     api.wait_log("64 file descriptors", PATIENCE);
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let hoard: Vec<_> = (0..100).map(|_| open(&api)).collect();
     api.wait_log("can't accept connections", PATIENCE);
     pass(Duration::from_millis(500));
@@ -421,7 +424,7 @@ fn by_default_connections_stay_below_the_file_descriptors() {
     let (_redis, api) = start_with(&["--workers", "1"], |builder| builder.descriptors(200));
     let line = api.wait_log("200 file descriptors", PATIENCE);
     assert!(line.contains("up to 60 client connections"), "{line}");
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let hoard: Vec<_> = (0..250).map(|_| open(&api)).collect();
     api.wait_log("--max-connections", PATIENCE);
     // The admin port has descriptors of its own.

@@ -170,7 +170,7 @@ fn trouble(api: &Api, replica: &mut Redis, master: &mut Redis, token: &Path) {
 }
 
 fn watched(mode: &str, interval: &str) -> BTreeMap<String, Calls> {
-    let strace = find_program(&["strace"]).expect("it is a package of that name");
+    let strace = find_program(&["strace"]).unwrap_or_else(|error| panic!("{error}"));
     let certs = Certs::new();
     let mut master = Redis::builder()
         .tls(&certs)

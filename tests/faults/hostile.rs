@@ -87,7 +87,7 @@ fn row(
     redis.cli(&["HSET", "currency", "current-value", "12.5", "hidden", "666"]);
     let mut api = on_one_master(&redis, |builder| configure(builder));
     let pid = api.process().pid();
-    let bystander = Bystander::start(api.addr(), VALUE);
+    let bystander = Bystander::start(&api, VALUE);
     let before = resident_kib(pid).expect("it runs");
     let (stop, stopped) = sync_channel::<()>(0);
     let watch = thread::spawn(move || {

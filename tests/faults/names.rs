@@ -6,6 +6,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::follower::Servers;
@@ -41,6 +42,17 @@ enum Resolver {
     Silent,
 }
 
+/// # Panics
+/// When this user or machine can't give a process files of its own.
+fn check_namespaces() {
+    let mut probe = Command::new("unshare");
+    let output = probe.args(["--mount", "true"]).output();
+    let output = output.expect("unshare is a tool of util-linux");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = "these rows need root, and mount namespaces";
+    assert!(output.status.success(), "{why}: {said}");
+}
+
 /// Runs a row with names for both servers, whose ways pass through wires. Reads must be back so
 /// soon: a server behind a name is not known to be of this host, so that the longest wait between
 /// two attempts is that of a remote one. While there is no name, it is shorter.
@@ -50,6 +62,7 @@ fn named(
     reads_back: Duration,
     fault: impl FnOnce(&mut Stage, &Path, SocketAddr),
 ) {
+    check_namespaces();
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("hosts");
     let resolv = folder.path().join("resolv.conf");

@@ -1,6 +1,6 @@
 //! The service itself is stopped, its clock is stepped, or nobody reads what it logs.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{Write, pipe};
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,16 @@ fn disk_of_the_log_is_full() {
 }
 
 /// Where Debian's package `libfaketime` puts it.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+fn faketime() -> String {
+    let folders = fs::read_dir("/usr/lib").expect("there is one");
+    let mut files = folders.flatten().map(|folder| {
+        let path = folder.path();
+        path.join("faketime/libfaketimeMT.so.1")
+    });
+    let file = files.find(|file| file.exists());
+    let file = file.expect("libfaketime is not installed: run `make setup`");
+    file.display().to_string()
+}
 
 /// How far ahead of ours the clock of a process is, as it tells its clients.
 fn ahead(pod: &Pod) -> Option<i64> {
@@ -103,11 +112,11 @@ fn clock_is_stepped() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let clock = folder.path().join("clock");
     files::replace(&clock, "+0");
-    let seen = clock.display().to_string();
+    let (seen, library) = (clock.display().to_string(), faketime());
     let setup = Setup {
         configure: Box::new(move |builder| {
             builder
-                .env("LD_PRELOAD", FAKETIME)
+                .env("LD_PRELOAD", &library)
                 .env("FAKETIME_TIMESTAMP_FILE", &seen)
                 .env("FAKETIME_NO_CACHE", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -119,7 +128,7 @@ fn clock_is_stepped() {
             files::replace(&clock, &format!("{step:+}"));
             let stepped = Instant::now();
             for pod in &stage.pods {
-                let what = "it has the new time: is libfaketime installed?";
+                let what = "it has the new time";
                 let is_there = || ahead(pod).is_some_and(|ahead| (ahead - step).abs() < 60);
                 eventually(PATIENCE, what, is_there);
             }

@@ -76,7 +76,7 @@ impl Row {
     pub fn add(&mut self, tally: &Tally, posts: &[Post]) {
         self.reads += tally.answered();
         self.unavailable += tally.unavailable;
-        self.late += tally.late;
+        self.late += tally.late + tally.starved;
         self.aged += tally.aged;
         for post in posts {
             let place = match (post.status, post.outcome()) {

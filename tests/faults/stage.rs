@@ -322,7 +322,7 @@ impl Pod {
     ) -> Pod {
         let mut api = builder.start();
         api.wait_ready(PATIENCE);
-        let load = Load::with(api.addr(), shape);
+        let load = Load::fair(&api, shape);
         let writer = |pause| Writer::every(pause, api.addr(), &format!("w{number}n"));
         let writer = posts.map(writer);
         Pod {

@@ -11,8 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::cpu::Passage;
 use super::http::{Response, request, try_request};
 use super::poll::{PATIENCE, eventually};
 use super::port::free_port;
@@ -37,6 +39,8 @@ pub struct Builder {
     stderr: Option<Stdio>,
     /// It listens at all.
     listens: bool,
+    /// What it reads from.
+    server: Option<Pid>,
     /// For password files.
     folder: TempDir,
 }
@@ -48,6 +52,7 @@ pub struct Api {
     addr: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    server: Option<Pid>,
     collectors: Vec<JoinHandle<()>>,
     _folder: TempDir,
 }
@@ -142,6 +147,9 @@ impl Builder {
             self.args.extend(value);
         };
         flag("addr", Some(addr));
+        if role == "read" {
+            self.server = redis.pid();
+        }
         if let Some(ca) = redis.ca() {
             flag("tls", None);
             flag("ca-file", Some(ca.display().to_string()));
@@ -200,6 +208,7 @@ impl Builder {
             addr,
             admin,
             log,
+            server: self.server,
             collectors,
             _folder: self.folder,
         }
@@ -260,6 +269,7 @@ impl Api {
             admin: true,
             stderr: None,
             listens: true,
+            server: None,
             folder,
         }
     }
@@ -276,6 +286,12 @@ impl Api {
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// The threads that its reads pass. To be asked once it is ready, and for the server that it
+    /// was started with.
+    pub fn passage(&self) -> Passage {
+        Passage::new(self.process.pid(), self.server)
     }
 
     /// The lines on stdout and stderr so far.

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::api::Api;
+use super::cpu::Passage;
 use super::http::{Connection, Response};
 use super::poll::{Attempt, eventually};
 use super::redis::Redis;
@@ -79,6 +81,8 @@ pub struct Tally {
     pub unavailable: u64,
     /// 504.
     pub late: u64,
+    /// 504, while the machine had no CPU for it: neither good nor bad.
+    pub starved: u64,
     /// Older than demanded, and said to be: an answer with `X-Data-Age`.
     pub stale: u64,
     /// All answers that said how old their data may be.
@@ -97,7 +101,7 @@ impl Tally {
 
     /// All requests but those that got no right answer at all.
     pub fn answered(&self) -> u64 {
-        self.good + self.stale + self.bad()
+        self.good + self.stale + self.bad() + self.starved
     }
 
     fn wrong(&mut self, what: String) {
@@ -127,6 +131,15 @@ impl Load {
 
     /// As [`Load::start`], of this shape.
     pub fn with(addr: SocketAddr, shape: Shape) -> Load {
+        Load::through(addr, shape, &Passage::default())
+    }
+
+    /// As [`Load::with`]; answers that are late because the machine had no CPU are told apart.
+    pub fn fair(api: &Api, shape: Shape) -> Load {
+        Load::through(api.addr(), shape, &api.passage())
+    }
+
+    fn through(addr: SocketAddr, shape: Shape, passage: &Passage) -> Load {
         let tally = Arc::new(Mutex::new(Tally {
             streaks: vec![0; shape.threads as usize],
             ..Tally::default()
@@ -136,8 +149,9 @@ impl Load {
         for thread in 0..shape.threads {
             let (sender, receiver) = sync_channel(0);
             let (tally, oldest) = (Arc::clone(&tally), Arc::clone(&oldest));
+            let (place, passage) = ((addr, thread), passage.clone());
             threads.push(thread::spawn(move || {
-                run(addr, shape, thread, &receiver, &tally, &oldest);
+                run(place, shape, &receiver, &tally, &oldest, &passage);
             }));
             stop.push(sender);
         }
@@ -251,17 +265,17 @@ impl Asked {
 }
 
 fn run(
-    addr: SocketAddr,
+    (addr, thread): (SocketAddr, u32),
     shape: Shape,
-    thread: u32,
     stop: &Receiver<()>,
     tally: &Mutex<Tally>,
     oldest: &AtomicU32,
+    passage: &Passage,
 ) {
     let mut connections: Vec<Option<Connection>> = (0..shape.connections).map(|_| None).collect();
     let mut next = thread * shape.connections;
     while stop.recv_timeout(shape.pause) == Err(RecvTimeoutError::Timeout) {
-        let mut sent = Vec::new();
+        let (mut sent, waited) = (Vec::new(), passage.waited());
         for place in &mut connections {
             let number = next % FIELDS;
             next += 1;
@@ -280,6 +294,11 @@ fn run(
             });
             if answer.is_err() {
                 *place = None;
+            }
+            let is_late = answer.as_ref().is_ok_and(|answer| answer.status == 504);
+            if is_late && passage.was_starved(waited) {
+                lock(tally).starved += 1;
+                continue;
             }
             record(&mut lock(tally), thread, (asked, shape.hung), answer);
         }

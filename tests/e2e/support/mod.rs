@@ -11,6 +11,7 @@ pub mod api;
 pub mod browser;
 pub mod bystander;
 pub mod certs;
+pub mod cpu;
 pub mod events;
 pub mod fake;
 pub mod files;

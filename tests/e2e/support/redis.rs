@@ -187,6 +187,11 @@ impl Redis {
         Redis::builder().start()
     }
 
+    /// Of its process, if it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
