@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and what is missing: a Redis server with its client, a C
 # compiler, Chromium, curl, CA certificates, Rust, for load vegeta (with a Go that can build it), and
-# for tests nginx and Schemathesis (with a Python that can run it). Says nothing and takes no time when nothing is missing.
+# for tests nginx, strace, libfaketime and Schemathesis (with a Python that can run it). Says nothing
+# and takes no time when nothing is missing.
 #
 # Packages are installed on Debian and Ubuntu; elsewhere this names what is missing and exits 1.
-# Only vegeta, Chromium, nginx and Schemathesis may stay missing: that is said aloud, and all but load
-# and some tests works.
+# Only vegeta, Chromium, nginx, strace, libfaketime and Schemathesis may stay missing: that is said
+# aloud, and all but load and some tests works.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -125,6 +126,21 @@ install_nginx() {
     apt-get install -q -y --no-install-recommends nginx-light && silence_service nginx
 }
 
+# For tests/faults: one sees by strace what a worker calls, one steps the clock. Linux alone has both.
+missing_fault_tools() {
+  local libraries=(/usr/lib/*/faketime/libfaketimeMT.so.1)
+  [ "$(uname)" = Linux ] || return 0
+  has strace || echo strace
+  [ -e "${libraries[0]}" ] || echo libfaketime
+}
+
+# Runs in a subshell, as install_vegeta.
+install_fault_tools() {
+  say "missing: $*"
+  has apt-get && as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "$@"
+}
+
 # Into a folder of its own. Runs in a subshell, as install_vegeta.
 install_schemathesis() {
   say "missing: Schemathesis; installing it into $tools_folder/python"
@@ -166,6 +182,11 @@ fi
 if ! has nginx && ! [ -x /usr/sbin/nginx ] && ! (install_nginx); then
   say "NO NGINX: it could not be installed, so the test with a cache in front is skipped. By hand: any"
   say "package that has nginx on PATH"
+fi
+read -r -a fault_tools <<<"$(missing_fault_tools | tr '\n' ' ')"
+if [ "${#fault_tools[@]}" -gt 0 ] && ! (install_fault_tools "${fault_tools[@]}"); then
+  say "NO ${fault_tools[*]}: it could not be installed, so the tests in tests/faults that need it fail. By"
+  say "hand: the packages strace and libfaketime"
 fi
 if ! has schemathesis && ! [ -x "$tools_folder/python/bin/schemathesis" ] && ! (install_schemathesis); then
   say "NO SCHEMATHESIS: it could not be installed, so the API is not compared with docs/openapi.yaml. By"
