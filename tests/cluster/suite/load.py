@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import time
+import typing
 
 import kube
 from kube import NAMESPACE, OUTSIDE, Failed, execute, kubectl, until
@@ -130,10 +131,23 @@ def reaches(pod, host, port, namespace=NAMESPACE):
     return code == 0
 
 
-class Load:
-    """vegeta from the driver through the Service, from `with` on until its end."""
+class Answer(typing.NamedTuple):
+    """What came of one request. Times are Unix seconds; a code of 0 is a connection that failed."""
 
-    def __init__(self, name, rate=200, targets="/load/targets"):
+    began: float
+    ended: float
+    code: int
+    error: str
+    body: str
+    url: str
+    headers: str
+
+
+class Load:
+    """vegeta from the driver through the Service, from `with` on until its end. `more` are flags of
+    vegeta's; of one that is given twice the last counts."""
+
+    def __init__(self, name, rate=200, targets="/load/targets", more=()):
         self.name = f"{name}-{int(time.time())}"
         self.file = f"/load/{self.name}.gob"
         self.command = [
@@ -141,7 +155,7 @@ class Load:
             "/usr/local/bin/vegeta", "-cpus", "1", "attack", "-name", self.name,
             "-rate", f"{rate}/1s", "-duration", "0", "-timeout", "5s", "-targets", targets,
             "-workers", str(CONNECTIONS), "-max-workers", str(4 * CONNECTIONS),
-            "-max-connections", "1", "-max-body", "4KB", "-output", self.file,
+            "-max-connections", "1", "-max-body", "4KB", *more, "-output", self.file,
         ]
 
     def __enter__(self):
@@ -184,11 +198,19 @@ class Load:
         return json.loads(execute("driver", "load", "/usr/local/bin/vegeta", "report",
                                   "-type", "json", self.file))
 
-    def answers(self):
-        """Code, error and body of each request."""
+    def records(self):
+        """An Answer for each request."""
         text = execute("driver", "load", "/usr/local/bin/vegeta", "encode", "-to", "csv", self.file)
         for row in csv.reader(io.StringIO(text)):
-            yield int(row[1]), row[5], base64.b64decode(row[6]).decode()
+            began = int(row[0]) / 1e9
+            body, headers = (base64.b64decode(row[at]).decode() for at in (6, 11))
+            yield Answer(began, began + int(row[2]) / 1e9, int(row[1]), row[5], body, row[10],
+                         headers)
+
+    def answers(self):
+        """Code, error and body of each request."""
+        for one in self.records():
+            yield one.code, one.error, one.body
 
     def must_be_flawless(self, least=500):
         """Returns a line that says how much was sent."""

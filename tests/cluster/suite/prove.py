@@ -31,8 +31,7 @@ class Writes(Load):
     """Posts, in the same way."""
 
     def __init__(self, stage, name, rate=5):
-        super().__init__(name, rate, writers(stage))
-        self.command[-2:-2] = ["-format", "json"]
+        super().__init__(name, rate, writers(stage), ("-format", "json"))
 
 
 def rotated(stage, what):

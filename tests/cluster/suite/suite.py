@@ -12,6 +12,7 @@ import time
 import traceback
 
 import access
+import chaos
 import deployed
 import faults
 import kube
@@ -21,7 +22,7 @@ from kube import Failed
 from stage import PROJECT, Stage
 
 CORE = deployed.CHECKS + faults.CHECKS + roll.CHECKS + access.CHECKS
-PROVE = roll.SLOW + prove.CHECKS
+PROVE = roll.SLOW + chaos.CHECKS + prove.CHECKS
 
 
 def chosen(words):
