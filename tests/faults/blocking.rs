@@ -196,8 +196,11 @@ fn watched(mode: &str, interval: &str) -> BTreeMap<String, Calls> {
         .chain(["--log-level", "debug", "--write-token-file"]);
     let mut api = builder.args(flags).arg(token.display().to_string()).start();
     api.wait_ready(PATIENCE);
-    let threads = workers(&mut api);
-    assert_eq!(threads.len(), 2, "{threads:?}");
+    // A thread that one of them has just begun has its name for a moment.
+    let threads = eventually(PATIENCE, "there are two workers", || {
+        let threads = workers(&mut api);
+        (threads.len() == 2).then_some(threads)
+    });
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let trace = folder.path().join("trace");
     let mut strace = Process::spawn(

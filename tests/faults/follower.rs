@@ -2,14 +2,14 @@
 //! has it: from then on an older one is wrong, unless the answer says that it is stale.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::Session;
 use crate::support::load::{FIELDS, VERSIONS, field};
+use crate::support::{PATIENCE, Session, eventually};
 
 /// A server that takes longer is as good as away.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -35,7 +35,10 @@ pub struct Servers {
 
 /// A running follower. Ends when dropped.
 pub struct Follower {
-    servers: Arc<Mutex<Servers>>,
+    /// With the number of this change of them.
+    servers: Arc<Mutex<(u64, Servers)>>,
+    /// The number of the last change since which all replicas had all that is demanded.
+    agreed: Arc<AtomicU64>,
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,9 +46,10 @@ pub struct Follower {
 impl Follower {
     /// With so long between two versions: all must end within [`VERSIONS`] times that.
     pub fn start(servers: Servers, demands: Vec<Demand>, pause: Duration) -> Follower {
-        let servers = Arc::new(Mutex::new(servers));
+        let servers = Arc::new(Mutex::new((0, servers)));
+        let agreed = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = sync_channel::<()>(0);
-        let shared = Arc::clone(&servers);
+        let (shared, common) = (Arc::clone(&servers), Arc::clone(&agreed));
         let thread = thread::spawn(move || {
             let mut work = Work {
                 demands,
@@ -56,12 +60,15 @@ impl Follower {
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
-                let servers = shared.lock().expect("no thread panics with it").clone();
-                work.round(version, &servers);
+                let (change, servers) = shared.lock().expect("no thread panics with it").clone();
+                if work.round(version, &servers) {
+                    common.store(change, Ordering::Relaxed);
+                }
             }
         });
         Follower {
             servers,
+            agreed,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -69,7 +76,18 @@ impl Follower {
 
     /// Other servers from now on.
     pub fn follow(&self, servers: Servers) {
-        *self.servers.lock().expect("no thread panics with it") = servers;
+        let mut shared = self.servers.lock().expect("no thread panics with it");
+        *shared = (shared.0 + 1, servers);
+    }
+
+    /// The same, and waits until each of these replicas has all that is demanded by then. One that
+    /// has just begun may lag behind the other on a busy machine.
+    pub fn follow_all(&self, servers: Servers) {
+        self.follow(servers);
+        let change = self.servers.lock().expect("no thread panics with it").0;
+        eventually(PATIENCE, "all replicas have caught up", || {
+            self.agreed.load(Ordering::Relaxed) == change
+        });
     }
 }
 
@@ -90,7 +108,8 @@ struct Work {
 }
 
 impl Work {
-    fn round(&mut self, version: u32, servers: &Servers) {
+    /// Whether all replicas have all that is demanded.
+    fn round(&mut self, version: u32, servers: &Servers) -> bool {
         let mut command = vec!["HSET".to_owned(), "currency".to_owned()];
         for number in 0..FIELDS {
             command.extend([field(number), (number * VERSIONS + version).to_string()]);
@@ -106,7 +125,8 @@ impl Work {
         // One that can't be asked may have any.
         let seen: Option<Vec<u32>> = seen.collect();
         let now = Instant::now();
-        if let Some(oldest) = seen.and_then(|seen| seen.into_iter().min())
+        let oldest = seen.and_then(|seen| seen.into_iter().min());
+        if let Some(oldest) = oldest
             && self.visible.last().is_none_or(|(known, _)| oldest > *known)
         {
             self.visible.push((oldest, now));
@@ -117,6 +137,7 @@ impl Work {
                 demand.oldest.store(*oldest, Ordering::Relaxed);
             }
         }
+        oldest >= self.visible.last().map(|(known, _)| *known)
     }
 
     fn call(&mut self, target: &Target, words: &[&str]) -> Option<String> {

@@ -153,17 +153,17 @@ fn of_the_replica_leads_elsewhere() {
             let other = Redis::builder().replica_of(&stage.master).start();
             wait_filled(&other);
             let _way = Wire::between(second, other.addr());
-            let follow = |stage: &Stage, replicas| {
-                stage.follower.follow(Servers {
-                    master: target(&stage.master),
-                    replicas,
-                });
-            };
-            follow(stage, vec![target(&stage.replica), target(&other)]);
+            stage.follower.follow_all(Servers {
+                master: target(&stage.master),
+                replicas: vec![target(&stage.replica), target(&other)],
+            });
             say(file, &hosts(Some(SECOND), Some(FIRST)));
             stage.replica.kill();
             stage.reads_back(Instant::now());
-            follow(stage, vec![target(&other)]);
+            stage.follower.follow(Servers {
+                master: target(&stage.master),
+                replicas: vec![target(&other)],
+            });
             pass(OUTAGE);
             stage.replica = other;
         },

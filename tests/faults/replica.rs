@@ -162,7 +162,7 @@ fn fails_over() {
                 replicas,
             };
             let both = vec![target(&stage.replica), target(&other)];
-            stage.follower.follow(servers(both));
+            stage.follower.follow_all(servers(both));
             stage.wires()[0].lead_to(other.addr());
             stage.replica.kill();
             stage.reads_back(Instant::now());
