@@ -328,7 +328,7 @@ fn bodies_that_drip() {
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
     row(
         "500 bodies, a byte at a time",
-        64 * 1024,
+        16 * 1024,
         |builder| builder,
         |api| {
             let seen = drip(api, 500, head, b" ", true);

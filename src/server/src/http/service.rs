@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderMap, IF_NONE_MATCH};
 use hyper::http::request::Parts;
@@ -562,6 +562,21 @@ async fn write(
     writes.set(field, value, deadline, report).await
 }
 
+/// Reads a body of at most `limit` bytes. It is copied: a piece that is kept keeps the whole buffer
+/// that it was read into, some KiB for a byte that comes by itself.
+async fn read_body(mut body: Incoming, limit: usize) -> Result<Vec<u8>, ResponseDraft> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ResponseDraft::broken_body())?;
+        let piece = frame.into_data().unwrap_or_default();
+        if piece.len() > limit - bytes.len() {
+            return Err(ResponseDraft::too_large(limit));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
 /// Reads a body of at most `limit` bytes: the value in it, as it is to be stored, and the answer
 /// that tells of it.
 async fn value_of(
@@ -572,13 +587,7 @@ async fn value_of(
     if body.size_hint().lower() > limit as u64 {
         return Err(ResponseDraft::too_large(limit));
     }
-    let body = match Limited::new(body, limit).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(ResponseDraft::too_large(limit));
-        }
-        Err(_) => return Err(ResponseDraft::broken_body()),
-    };
+    let body = read_body(body, limit).await?;
     let outcome = Some(WriteOutcome::NotSent);
     let value = posted::value(kind, &body).map_err(|refusal| match refusal {
         posted::Refusal::Wrong(why) => ResponseDraft::bad_value(&why, outcome),
