@@ -239,7 +239,6 @@ fn credentials(login: &Login) -> Option<(Option<&str>, &str)> {
 /// Whether an error to `HELLO` means that the server, or this user, has none.
 fn lacks_hello(text: &[u8]) -> bool {
     match kind(text) {
-        ErrorKind::UnknownCommand | ErrorKind::NoProto => true,
         ErrorKind::NoPerm => has_word(text, b"hello"),
         _ => lacks_command(text),
     }
@@ -405,6 +404,7 @@ mod tests {
             b"DENIED Redis is running in protected mode",
             ErrorKind::Denied,
         );
+        check(b"NOPERM User u may not log in now", ErrorKind::NoPerm);
     }
 
     #[test]

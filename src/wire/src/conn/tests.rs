@@ -206,6 +206,20 @@ fn login_takes_no_answer_to_what_was_not_sent() {
     );
 }
 
+#[test]
+fn hello_is_awaited_until_anything_has_come() {
+    let mut rig = Rig::new(1);
+    rig.send_all();
+    assert!(rig.conn.awaits_hello());
+    assert_eq!(rig.receive(b"-NOPROTO"), Ok(()));
+    assert!(!rig.conn.awaits_hello(), "it answers");
+    assert_eq!(rig.receive(b" no\r\n"), Ok(()));
+    assert!(!rig.conn.awaits_hello(), "it has answered");
+    rig.send_all();
+    assert_eq!(rig.receive(b"+OK\r\n"), Ok(()));
+    assert!(rig.conn.is_ready() && !rig.conn.awaits_hello());
+}
+
 fn unfit() -> Error {
     Error::Unusable {
         kind: ErrorKind::ReadOnly,

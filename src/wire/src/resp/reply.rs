@@ -283,7 +283,7 @@ fn build(kind: u8, count: usize, bytes: &[u8]) -> Option<Reply<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::resp::{Decoded, Decoder, Limits};
+    use crate::resp::{Decoded, Decoder, Limits, Reply};
 
     #[test]
     fn texts_and_pushes_are_seen_through_attributes() {
@@ -303,6 +303,19 @@ mod tests {
         check(b">1\r\n+x\r\n", None, true);
         check(b"|1\r\n+a\r\n+b\r\n>1\r\n+x\r\n", None, true);
         check(b"*1\r\n+x\r\n", None, false);
+    }
+
+    #[test]
+    fn an_aggregate_knows_how_many_are_left() {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut lengths = |input| match decoder.decode(input).ok().flatten().map(|it| it.reply) {
+            Some(Reply::Array(mut left)) => [left.len(), left.by_ref().count(), left.len()],
+            Some(Reply::Map(mut left)) => [left.len(), left.by_ref().count(), left.len()],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(lengths(b"*3\r\n:1\r\n:2\r\n:3\r\n"), [3, 3, 0]);
+        assert_eq!(lengths(b"%2\r\n:1\r\n:2\r\n:3\r\n:4\r\n"), [2, 2, 0]);
+        assert_eq!(lengths(b"%0\r\n"), [0, 0, 0]);
     }
 
     #[test]

@@ -552,8 +552,9 @@ fn cost_is_linear_however_the_bytes_arrive() {
     ] {
         for step in [1, 2, 3, 1_460, input.len()] {
             let factor = examined_per_byte(&input, step);
+            let most = if step == input.len() { 2 } else { 3 };
             assert!(
-                factor <= 3,
+                factor <= most,
                 "{name}, {step} bytes at a time: {factor} for each byte"
             );
         }
