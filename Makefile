@@ -66,11 +66,12 @@ cluster-prove: setup ## What is slow: rotation, autoscaling, and what the talk's
 cluster-down: ## End it; nothing of it stays but what was built
 	@tests/cluster/node/down.sh
 
-# `make mutants SHARD=3/40`: a fortieth of them; all take a day. Needs cargo-mutants.
+# `make mutants SHARD=3/40`: a fortieth of them; SHARD=0/1: all.
 SHARD ?= 0/40
 
 .PHONY: mutants
 mutants: ## Change the codec and the connection in small ways, and see whether the tests notice
+	@cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked
 	cargo mutants --package redis-api-wire --baseline skip --shard $(SHARD) --output target
 
 .PHONY: sbom
