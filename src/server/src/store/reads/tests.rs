@@ -130,6 +130,17 @@ fn reads_share_a_command_until_it_begins_to_be_sent() {
 }
 
 #[test]
+fn a_server_that_keeps_its_cpu_time_to_itself_is_usable() {
+    let rig = Rig::new(ReadMode::Batch, 1);
+    rig.hand().connect();
+    assert_eq!(rig.hand().flush(), QUESTIONS);
+    let (well, _cpu) = WELL.split_at(WELL.len() - b"$0\r\n\r\n".len());
+    let kept = [well, b"-NOPERM no\r\n"].concat();
+    assert_eq!(rig.hand().receive(&kept), Ok(()));
+    assert!(rig.hand().link.is_admitted());
+}
+
+#[test]
 fn each_field_has_a_command_of_its_own() {
     let rig = Rig::usable(ReadMode::Batch);
     let field = |name: &[u8]| rig.begun(rig.reads.field(name, Instant::now()));
