@@ -103,6 +103,8 @@ prove: setup ## All faults, and the long simulations; goes on where it was stopp
 # What is too slow for every `make test`.
 .PHONY: slow
 slow: setup
+	# First, while what `make test` has built is as it was: 5 minutes.
+	cargo test --locked --test faults
 	# Runs each bench once: every one checks its answers before it measures.
 	cargo test --locked --benches
 	# The slim build's own tests, and some that show it serves. With all packages selected, as above,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for SECONDS_EACH (45; with `--long`, an hour for the wire
+# Builds every fuzz target and runs each for SECONDS_EACH (50; with `--long`, an hour for the wire
 # and for HTTP, 20 minutes for the others), from the corpus that is committed. What `--long` finds
 # new is kept there, and the corpus made as small as it can be.
 #
@@ -22,7 +22,7 @@ long=false
 # seconds_of TARGET
 seconds_of() {
   case $long,$1 in
-    false,*) echo "${SECONDS_EACH:-45}" ;;
+    false,*) echo "${SECONDS_EACH:-50}" ;;
     true,conn | true,decode | true,http) echo "${SECONDS_EACH:-3600}" ;;
     true,*) echo "${SECONDS_EACH:-1200}" ;;
   esac
