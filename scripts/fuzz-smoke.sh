@@ -42,7 +42,7 @@ flags=(
 
 say "building"
 # With `--target` the flags don't reach build scripts, which could not be linked with them.
-RUSTFLAGS="${flags[*]}" cargo build --manifest-path fuzz/Cargo.toml --release \
+RUSTFLAGS="${flags[*]}" cargo build --locked --manifest-path fuzz/Cargo.toml --release \
   --target "$host" --target-dir "$target_dir" --bins
 
 work=$(mktemp -d)
