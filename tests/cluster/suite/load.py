@@ -16,6 +16,9 @@ from kube import NAMESPACE, OUTSIDE, Failed, execute, kubectl, until
 # one or two connections would do all the work, since Go takes the one that was last used.)
 CONNECTIONS = 64
 
+# Seconds of load at least: however fast what is tested went, it was seen under load.
+LEAST = 5
+
 RESTRICTED = {
     "runAsNonRoot": True,
     "runAsUser": 65532,
@@ -175,10 +178,16 @@ class Load:
         except Failed:
             self._end()
             raise
+        self.begun = time.monotonic()
         return self
 
-    def __exit__(self, *_):
-        self._end()
+    def __exit__(self, failed, *_):
+        try:
+            if failed is None:
+                until("the load has lasted long enough", LEAST + 5,
+                      lambda: time.monotonic() - self.begun >= LEAST)
+        finally:
+            self._end()
 
     def _end(self):
         """The first signal stops sending, and what is in flight is waited for."""
