@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for SECONDS_EACH (50; with `--long`, an hour for the wire
+# Builds the fuzz targets and runs each for SECONDS_EACH (50; with `--long`, an hour for the wire
 # and for HTTP, 20 minutes for the others), from the corpus that is committed. What `--long` finds
 # new is kept there, and the corpus made as small as it can be.
+# Usage: fuzz-smoke.sh [--long] [TARGET...]    (all by default)
 #
 # Works with the stable toolchain and without cargo-fuzz, whose installation takes longer than the runs: the
 # flags are those of `cargo fuzz run -s none`. The address sanitizer stays out, since it needs a nightly
@@ -18,7 +19,21 @@ if ! command -v c++ >/dev/null 2>&1; then
 fi
 
 long=false
-[ "${1:-}" != --long ] || long=true
+if [ "${1:-}" = --long ]; then
+  long=true
+  shift
+fi
+if [ $# = 0 ]; then
+  for source in fuzz/fuzz_targets/*.rs; do
+    set -- "$@" "$(basename "$source" .rs)"
+  done
+fi
+for name; do
+  if [ ! -e "fuzz/fuzz_targets/$name.rs" ]; then
+    say "unknown target '$name'; there are:" fuzz/fuzz_targets/*.rs
+    exit 2
+  fi
+done
 # seconds_of TARGET
 seconds_of() {
   case $long,$1 in
@@ -48,8 +63,7 @@ RUSTFLAGS="${flags[*]}" cargo build --locked --manifest-path fuzz/Cargo.toml --r
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 artifacts=$PWD/fuzz/artifacts
-for source in fuzz/fuzz_targets/*.rs; do
-  name=$(basename "$source" .rs)
+for name; do
   seconds=$(seconds_of "$name")
   options=(-max_total_time="$seconds" -max_len=4096 -verbosity=1 -print_final_stats=1)
   options+=(-artifact_prefix="$artifacts/$name/")
