@@ -399,9 +399,11 @@ pub(super) const CLIENTS: Group = Group {
             "max-connections",
             "N",
             None,
-            "Client connections of the whole process; more wait in the kernel's backlog",
+            "Client connections of the whole process; who finds no place within --request-timeout is \
+             refused by the kernel",
             "Default: the hard limit on file descriptors (ulimit -Hn), less some for Redis, the \
-             admin port and files. An idle connection takes about 1 KiB of memory.",
+             admin port and files. An idle connection takes about 1 KiB of memory. Set it to what is \
+             answered within --request-timeout: of more clients none is answered in time.",
         ),
     ],
 };

@@ -333,7 +333,8 @@ fn heads_of_256_lines_are_served_and_those_of_more_are_answered_431() {
 
 #[test]
 fn past_max_connections_clients_wait_in_the_backlog() {
-    let (_redis, api) = start(&["--max-connections", "8"]);
+    let flags = ["--max-connections", "8", "--request-timeout", "3s"];
+    let (_redis, api) = start(&flags);
     let bystander = Bystander::start(&api, VALUE);
     let mut taken: Vec<_> = (0..7).map(|_| open(&api)).collect();
     eventually(PATIENCE, "all places are taken", || {
@@ -344,9 +345,9 @@ fn past_max_connections_clients_wait_in_the_backlog() {
     api.wait_log("--max-connections", PATIENCE);
     pass(Duration::from_millis(300));
     assert_eq!(open_connections(&api), 8.0);
-    assert!(api.metric("redis_api_http_accept_pauses_total") >= Some(1.0));
     drop(taken.pop());
     check_answer(&mut waiting);
+    assert!(api.metric("redis_api_http_accept_pauses_total") >= Some(1.0));
     drop(waiting);
     drop(taken);
     for _ in 0..20 {
@@ -356,6 +357,33 @@ fn past_max_connections_clients_wait_in_the_backlog() {
     assert_eq!(api.log().iter().filter(full).count(), 1);
     assert_eq!(api.metric("redis_api_http_accept_errors_total"), Some(0.0));
     bystander.check("too many connections");
+}
+
+#[test]
+fn past_max_connections_clients_are_refused_in_the_end() {
+    let (_redis, api) = start(&["--max-connections", "8"]);
+    let bystander = Bystander::start(&api, VALUE);
+    let mut taken: Vec<_> = (0..7).map(|_| open(&api)).collect();
+    eventually(PATIENCE, "all places are taken", || {
+        open_connections(&api) == 8.0
+    });
+    let mut waiting = open(&api);
+    let since = Instant::now();
+    send(&mut waiting, GET);
+    let lost = waiting.read_response("GET").expect_err("there is no place");
+    assert_eq!(lost.kind(), io::ErrorKind::ConnectionReset, "{lost}");
+    assert!(since.elapsed() < 2 * REQUEST_TIMEOUT, "{since:?}");
+    let refused = Connection::open(api.addr()).err().map(|error| error.kind());
+    assert_eq!(refused, Some(io::ErrorKind::ConnectionRefused));
+    drop(taken.pop());
+    eventually(PATIENCE, "a new client is served", || {
+        let mut connection = Connection::open(api.addr()).map_err(|error| error.to_string())?;
+        let sent: io::Result<()> = connection.send_raw(GET);
+        let response = sent.and_then(|()| connection.read_response("GET"));
+        response.map_err(|error| error.to_string())
+    });
+    assert_eq!(api.metric("redis_api_http_accept_errors_total"), Some(0.0));
+    bystander.check("too many connections for long");
 }
 
 #[track_caller]
@@ -421,7 +449,9 @@ fn without_file_descriptors_it_waits_and_goes_on() {
 
 #[test]
 fn by_default_connections_stay_below_the_file_descriptors() {
-    let (_redis, api) = start_with(&["--workers", "1"], |builder| builder.descriptors(200));
+    // Long enough for all to be in the backlog before the first is refused.
+    let flags = ["--workers", "1", "--request-timeout", "3s"];
+    let (_redis, api) = start_with(&flags, |builder| builder.descriptors(200));
     let line = api.wait_log("200 file descriptors", PATIENCE);
     assert!(line.contains("up to 60 client connections"), "{line}");
     let bystander = Bystander::start(&api, VALUE);

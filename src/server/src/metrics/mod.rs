@@ -345,7 +345,7 @@ impl RoleMetrics {
 pub struct Acceptor {
     /// Failed accepts, mostly for lack of file descriptors.
     pub errors: Cell,
-    /// How often accepting waited for one of the open connections to end.
+    /// How often accepting had to wait for one of the open connections to end.
     pub pauses: Cell,
 }
 

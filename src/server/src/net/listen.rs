@@ -6,28 +6,33 @@
 //! nothing in it is lost when listening ends.
 //!
 //! Invariants: no more connections are open than the limit allows, except those that wait when
-//! listening ends; while it is reached nothing is accepted, and the backlog holds the clients. No
-//! failed accept ends accepting.
+//! listening ends. While it is reached nothing is accepted: the backlog holds the clients, but not
+//! for longer than the patience given, as by then they have left or soon will. Then the kernel
+//! refuses them, which costs this process nothing. No failed accept ends accepting.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{
-    Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream,
+    Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener as StdListener, TcpStream as StdStream,
 };
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, accept_with};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::metrics;
+use slots::Slots;
+
+mod slots;
 
 /// Connections that the kernel completes before we accept them; it cuts this to
 /// `net.core.somaxconn`.
@@ -40,6 +45,10 @@ const HAND_OVER: usize = 1024;
 /// After a failed accept (out of file descriptors, mostly) the next one waits this long: at once
 /// would spin.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long clients are refused at least: to close the listener and open it again for each
+/// connection that ends would cost more than it brings.
+const REFUSAL: Duration = Duration::from_millis(10);
 
 /// Why a port could not be listened on.
 #[derive(Debug)]
@@ -124,13 +133,13 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     reason = "it is unsound for types that change their descriptor, which this one doesn't; what \
               replaces it is unsafe"
 )]
-fn watched(listener: StdListener) -> io::Result<AsyncFd<StdListener>> {
-    AsyncFd::with_interest(listener, Interest::READABLE)
+fn watched(listener: &StdListener) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    AsyncFd::with_interest(listener.as_fd(), Interest::READABLE)
 }
 
 /// The next client in the backlog. Its socket doesn't block, which takes no further call, and is
 /// known to no runtime yet: its worker's will be the only one.
-fn accept(listener: &StdListener) -> io::Result<StdStream> {
+fn accept(listener: impl AsFd) -> io::Result<StdStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     Ok(accept_with(listener, flags).map(StdStream::from)?)
 }
@@ -240,32 +249,38 @@ impl Targets {
 
 /// Accepts for all workers.
 pub struct Acceptor {
-    listener: AsyncFd<StdListener>,
+    listener: StdListener,
+    address: SocketAddr,
+    /// The kernel refuses clients: the listener is closed, and keeps its port.
+    refusing: Cell<bool>,
+    /// The last attempt to accept failed, and the log knows.
+    failing: Cell<bool>,
     targets: Targets,
     slots: Slots,
     metrics: Arc<metrics::Acceptor>,
 }
 
 impl Acceptor {
-    /// An acceptor, and one end for each of `workers`. At most `max_connections` are open at once.
+    /// An acceptor, and one end for each of `workers`. At most `max_connections` are open at once;
+    /// beyond them clients wait for `patience` at most.
     ///
     /// # Errors
-    /// The system refuses to watch the listener.
+    /// The system doesn't say what the listener listens on.
     pub fn new(
         listener: TcpListener,
         workers: usize,
         max_connections: usize,
+        patience: Duration,
         metrics: Arc<metrics::Acceptor>,
     ) -> io::Result<(Self, Vec<Incoming>)> {
-        let listener = watched(listener.into_std()?)?;
-        let slots = Slots::new(max_connections);
+        let slots = Slots::new(max_connections, patience);
         let pair = |_| {
             let (sockets, receiver) = mpsc::channel(HAND_OVER);
             (
                 Target {
                     open: Arc::new(Open {
                         count: AtomicUsize::new(0),
-                        slots: slots.free.clone(),
+                        slots: slots.free().clone(),
                     }),
                     sockets,
                 },
@@ -274,7 +289,10 @@ impl Acceptor {
         };
         let (targets, ends) = (0..workers).map(pair).unzip();
         let acceptor = Acceptor {
-            listener,
+            address: listener.local_addr()?,
+            listener: listener.into_std()?,
+            refusing: Cell::new(false),
+            failing: Cell::new(false),
             targets: Targets {
                 workers: targets,
                 held: RefCell::new(None),
@@ -290,96 +308,102 @@ impl Acceptor {
     /// # Cancel safety
     /// Nothing accepted is lost: the next `run`, or [`finish`](Self::finish), goes on with it.
     pub async fn run(&self) -> Infallible {
-        let mut failing = false;
+        loop {
+            match self.accept_until_overloaded().await {
+                Ok(()) => {
+                    self.refuse();
+                    self.slots.wait().await;
+                    tokio::time::sleep(REFUSAL).await;
+                }
+                Err(error) => self.failed("listen", &error).await,
+            }
+        }
+    }
+
+    /// # Errors
+    /// The listener can't be opened again, or not be watched.
+    async fn accept_until_overloaded(&self) -> io::Result<()> {
+        if self.refusing.get() {
+            self.listen_again()?;
+        }
+        let listener = watched(&self.listener)?;
+        let next = |listener: &BorrowedFd<'_>| {
+            let accepted = accept(listener);
+            if let Err(error) = &accepted
+                && error.kind() == io::ErrorKind::WouldBlock
+            {
+                self.slots.nobody_waits();
+            }
+            accepted
+        };
         loop {
             self.targets.hand_over_held().await;
-            let slot = self.slots.take(&self.metrics).await;
-            match self.listener.async_io(Interest::READABLE, accept).await {
+            let Some(slot) = self.slots.take(&self.metrics).await else {
+                return Ok(());
+            };
+            match listener.async_io(Interest::READABLE, next).await {
                 Ok(stream) => {
-                    failing = false;
-                    self.targets.hand_over(stream, slot).await;
+                    self.failing.set(false);
+                    self.targets.hand_over(stream, Some(slot)).await;
                 }
                 // The client left before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.metrics.errors.add(1);
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("can't accept connections: {error}; retrying");
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(error) => self.failed("accept connections", &error).await,
             }
         }
+    }
+
+    /// Counts it, says so once until something succeeds, and waits.
+    async fn failed(&self, what: &str, error: &io::Error) {
+        self.metrics.errors.add(1);
+        if !self.failing.replace(true) {
+            tracing::warn!("can't {what}: {error}; retrying");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Has the kernel refuse all clients, those in the backlog included.
+    fn refuse(&self) {
+        // On Linux this ends listening; the socket stays bound.
+        match SockRef::from(&self.listener).shutdown(Shutdown::Read) {
+            Ok(()) => self.refusing.set(true),
+            Err(error) => tracing::warn!("clients can't be refused, and wait: {error}"),
+        }
+    }
+
+    fn listen_again(&self) -> io::Result<()> {
+        let socket = SockRef::from(&self.listener);
+        // Linux takes a port that it has chosen itself (`:0`) back with the end of listening. Any
+        // other is still ours, and can't be bound twice.
+        match socket.bind(&self.address.into()) {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+            _ => {}
+        }
+        socket.listen(BACKLOG)?;
+        self.refusing.set(false);
+        Ok(())
     }
 
     /// Ends listening: what the backlog still holds is handed over first, even past the limit,
     /// because nobody else will come.
     pub async fn finish(self) {
-        let Acceptor {
-            listener,
-            targets,
-            metrics,
-            ..
-        } = self;
-        targets.hand_over_held().await;
-        let listener = listener.into_inner();
+        self.targets.hand_over_held().await;
+        if self.refusing.get() {
+            return;
+        }
         loop {
-            match accept(&listener) {
-                Ok(stream) => targets.hand_over(stream, None).await,
+            match accept(&self.listener) {
+                Ok(stream) => self.targets.hand_over(stream, None).await,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Nobody waits any more.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    metrics.errors.add(1);
+                    self.metrics.errors.add(1);
                     tracing::warn!("clients in the backlog are lost: {error}");
                     return;
                 }
             }
         }
-    }
-}
-
-/// The slots for connections, and whether the log knows that there was none left.
-struct Slots {
-    free: Arc<Semaphore>,
-    max: usize,
-    full: Cell<bool>,
-}
-
-impl Slots {
-    fn new(max: usize) -> Self {
-        let max = max.clamp(1, Semaphore::MAX_PERMITS);
-        Slots {
-            free: Arc::new(Semaphore::new(max)),
-            max,
-            full: Cell::new(false),
-        }
-    }
-
-    /// A slot for one more connection. Waits while there is none; counts that, and says so once,
-    /// until a tenth is free again: at the limit each end of a connection makes one slot, and that
-    /// is no news.
-    async fn take(&self, metrics: &metrics::Acceptor) -> Slot {
-        if self.full.get() && self.free.available_permits() > self.max / 10 {
-            self.full.set(false);
-            tracing::info!(
-                "accepting again: fewer than {} connections are open",
-                self.max
-            );
-        }
-        if let Ok(slot) = self.free.clone().try_acquire_owned() {
-            return Some(slot);
-        }
-        metrics.pauses.add(1);
-        if !self.full.replace(true) {
-            tracing::warn!(
-                "{} connections are open, as many as --max-connections allows; new clients wait \
-                 in the backlog",
-                self.max
-            );
-        }
-        // It is never closed, so there will be one.
-        self.free.clone().acquire_owned().await.ok()
     }
 }
 
@@ -390,7 +414,9 @@ mod tests {
     async fn acceptor(workers: usize, max: usize) -> (Acceptor, Vec<Incoming>, SocketAddr) {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false).unwrap();
         let address = listener.local_addr().unwrap();
-        let (acceptor, ends) = Acceptor::new(listener, workers, max, Arc::default()).unwrap();
+        let patience = Duration::from_millis(200);
+        let (acceptor, ends) =
+            Acceptor::new(listener, workers, max, patience, Arc::default()).unwrap();
         (acceptor, ends, address)
     }
 
@@ -478,6 +504,68 @@ mod tests {
             assert_eq!(metrics.errors.get(), 0);
             let (_, end) = (acceptor.finish().await, ends[0].next().await);
             assert!(end.is_some_and(|accepted| accepted.is_ok()));
+        });
+    }
+    /// Lets `acceptor` run until a new client is refused, or, unless `refused`, until it is not.
+    async fn connects_until(
+        acceptor: &Acceptor,
+        address: SocketAddr,
+        refused: bool,
+    ) -> Option<TcpStream> {
+        let poll = async {
+            loop {
+                match TcpStream::connect(address).await {
+                    Ok(client) if !refused => return Some(client),
+                    // (Or reset, if that was just when the others were.)
+                    Err(_) if refused => return None,
+                    _ => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        };
+        tokio::select! {
+            never = acceptor.run() => match never {},
+            client = poll => client,
+        }
+    }
+
+    #[test]
+    fn who_has_waited_for_too_long_is_refused_until_there_is_a_slot() {
+        run(async {
+            let (acceptor, mut ends, address) = acceptor(1, 8).await;
+            let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
+            let mut clients = Vec::new();
+            for _ in 0..9 {
+                clients.push(TcpStream::connect(address).await.unwrap());
+            }
+            connects_until(&acceptor, address, true).await;
+            assert_eq!(open(), 8);
+            let waited = clients.pop().unwrap();
+            waited.readable().await.unwrap();
+            let lost = waited.try_read(&mut [0]).unwrap_err();
+            assert_eq!(lost.kind(), io::ErrorKind::ConnectionReset);
+
+            // As often as there is a slot, on the port that the system has chosen.
+            for _ in 0..3 {
+                drop(ends[0].next().await);
+                clients.extend(connects_until(&acceptor, address, false).await);
+                accept_until(&acceptor, || open() == 8).await;
+                connects_until(&acceptor, address, true).await;
+            }
+            assert_eq!(acceptor.metrics.errors.get(), 0);
+        });
+    }
+
+    #[test]
+    fn listening_ends_also_while_clients_are_refused() {
+        run(async {
+            let (acceptor, mut ends, address) = acceptor(1, 1).await;
+            let _client = TcpStream::connect(address).await.unwrap();
+            connects_until(&acceptor, address, true).await;
+            let metrics = acceptor.metrics.clone();
+            acceptor.finish().await;
+            assert!(ends[0].next().await.is_some());
+            assert!(ends[0].next().await.is_none());
+            assert_eq!(metrics.errors.get(), 0);
         });
     }
 }

@@ -239,7 +239,10 @@ async fn supervise<S: Service>(
     let (ended, mut endings) = mpsc::channel(cores.len());
     let workers = cores.len();
     let metrics = registry.acceptor.clone();
-    let (acceptor, ends) = Acceptor::new(listener, cores.len(), max_connections, metrics)?;
+    // Who has waited for longer than a request may take is no longer there.
+    let patience = options.request_timeout;
+    let (acceptor, ends) =
+        Acceptor::new(listener, cores.len(), max_connections, patience, metrics)?;
     let tables = registry.workers.iter().cloned();
     let parts = ends.into_iter().zip(cores).zip(tables).enumerate();
     // All that is random in this process comes from here.
