@@ -327,12 +327,12 @@ fn framing(lengths: &[&[u8]], codings: &[&[u8]], is_new: bool) -> Result<(Framin
     match (lengths, codings) {
         ([], []) => Ok((Framing::None, false)),
         ([first, more @ ..], []) => {
-            let digits = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
-            let same = more.iter().all(|other| other == first);
-            let text = str::from_utf8(first).map_err(|_| Stop::Bad)?;
-            let size: u64 = text.parse().map_err(|_| Stop::Bad)?;
-            if !digits || !same {
-                return Err(Stop::Bad);
+            let size = length(first)?;
+            // Of the same number, however it is written (RFC 9110, section 8.6).
+            for other in more {
+                if length(other)? != size {
+                    return Err(Stop::Bad);
+                }
             }
             let size = usize::try_from(size).map_err(|_| Stop::Bad)?;
             Ok((Framing::Length(size), !more.is_empty()))
@@ -342,6 +342,15 @@ fn framing(lengths: &[&[u8]], codings: &[&[u8]], is_new: bool) -> Result<(Framin
         }
         _ => Err(Stop::Bad),
     }
+}
+
+/// `1*DIGIT`
+fn length(text: &[u8]) -> Result<u64, Stop> {
+    if !text.iter().all(u8::is_ascii_digit) {
+        return Err(Stop::Bad);
+    }
+    let text = str::from_utf8(text).map_err(|_| Stop::Bad)?;
+    text.parse().map_err(|_| Stop::Bad)
 }
 
 /// The data of the chunked body that the bytes begin with, and its length.

@@ -57,6 +57,11 @@ pub const LENGTHS: &[Form] = &[
         Goes(200),
     ),
     (
+        "equal lengths twice, not written alike",
+        "GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: {N}\r\nContent-Length: 00{N}\r\n\r\n{HIDDEN}",
+        Goes(200),
+    ),
+    (
         "a list of equal lengths",
         "GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: {N}, {N}\r\n\r\n{HIDDEN}",
         Ends(400),
