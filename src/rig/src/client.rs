@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -145,18 +146,8 @@ impl Client {
                     }
                 })?;
                 let status = response.status();
-                let body = Limited::new(response.into_body(), limit).collect().await;
-                match body {
-                    Ok(body) => Ok(Answer {
-                        status,
-                        body: body.to_bytes(),
-                    }),
-                    Err(error) if error.is::<LengthLimitError>() => Err(Error::Long(limit)),
-                    Err(error) => Err(Error::Lost {
-                        connected: true,
-                        text: cause(&*error),
-                    }),
-                }
+                let body = read_body(response.into_body(), limit).await?;
+                Ok(Answer { status, body })
             };
         let mut answer = pin!(answer);
         if let Ok(answer) = timeout(deadline, answer.as_mut()).await {
@@ -178,6 +169,27 @@ impl Default for Client {
     }
 }
 
+/// Reads a body of at most `limit` bytes. It is copied: a piece that is kept keeps the whole buffer
+/// that it was read into, some KiB for a byte that comes by itself.
+async fn read_body<B>(mut body: B, limit: usize) -> Result<Bytes, Error>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin,
+{
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::Lost {
+            connected: true,
+            text: cause(&error),
+        })?;
+        let piece = frame.into_data().unwrap_or_default();
+        if piece.len() > limit - bytes.len() {
+            return Err(Error::Long(limit));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.into())
+}
+
 /// The first cause of an error, in its own words. Those of the layers above it are only names of
 /// theirs: "client error (Connect): tcp connect error".
 fn cause(mut error: &(dyn std::error::Error + 'static)) -> String {
@@ -189,11 +201,18 @@ fn cause(mut error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::sync::Arc;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::task::Context;
     use std::thread::{JoinHandle, spawn};
 
+    use hyper::body::Frame;
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
@@ -267,6 +286,58 @@ mod tests {
         });
         assert_eq!(answer.expect("it is in time").body.len(), WINDOW);
         server.thread.join().expect("the server got a request");
+    }
+
+    /// What a piece of a body was read into.
+    struct Buffer {
+        _alive: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            b"x"
+        }
+    }
+
+    /// A body of so many pieces, each a byte in a buffer of its own, as what comes slowly is read.
+    struct Drip {
+        left: usize,
+        buffers: Arc<()>,
+        most: Rc<Cell<usize>>,
+    }
+
+    impl Body for Drip {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let kept = Arc::strong_count(&self.buffers) - 1;
+            self.most.set(self.most.get().max(kept));
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            self.left -= 1;
+            let piece = Bytes::from_owner(Buffer {
+                _alive: self.buffers.clone(),
+            });
+            Poll::Ready(Some(Ok(Frame::data(piece))))
+        }
+    }
+
+    #[test]
+    fn a_body_that_comes_a_byte_at_a_time_keeps_none_of_its_buffers() {
+        let most = Rc::new(Cell::new(0));
+        let body = Drip {
+            left: 1000,
+            buffers: Arc::default(),
+            most: most.clone(),
+        };
+        let bytes = runtime().block_on(read_body(body, 1000));
+        assert_eq!(bytes.expect("it is not too long").len(), 1000);
+        assert_eq!(most.get(), 0, "buffers that were kept");
     }
 
     #[test]
