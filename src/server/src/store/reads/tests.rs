@@ -550,3 +550,38 @@ fn the_age_is_that_of_the_link_which_answers() {
     assert_eq!(rig.hands[0].receive(b"$-1\r\n"), Ok(()));
     assert_eq!(ages(&mut read), [None]);
 }
+
+/// Behind one address there can be another server at each connection.
+#[test]
+fn what_one_server_said_does_not_count_for_the_next() {
+    const REFUSED: &[u8] = b"-NOPERM no\r\n";
+    let rig = Rig::new(ReadMode::Direct, 1);
+    let hand = rig.hand();
+    hand.connect();
+    hand.flush();
+    let up = "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:9\r\n";
+    let replication = format!("${}\r\n{up}\r\n", up.len());
+    let first = [b"$9\r\nloading:0\r\n", REFUSED, replication.as_bytes()].concat();
+    assert_eq!(hand.receive(&first), Ok(()));
+    let unusable = || poll(&mut rig.reads.current(Instant::now()));
+    assert_eq!(unusable(), Some(Err(ReadError::refused(b"NOPERM no"))));
+    hand.lose();
+
+    hand.connect();
+    hand.flush();
+    // It refuses INFO; what it says to a read is not known yet.
+    assert_eq!(hand.receive(REFUSED), Ok(()));
+    assert_eq!(unusable(), Some(Err(ReadError::Unavailable)));
+    let rest = &cut_off(3)["$9\r\nloading:0\r\n".len()..];
+    assert_eq!(hand.receive(rest.as_bytes()), Ok(()));
+    rig.reads.probe();
+    hand.flush();
+    assert_eq!(hand.receive(cut_off(3).as_bytes()), Ok(()));
+    let mut read = rig.read();
+    hand.flush();
+    assert_eq!(hand.receive(b"$1\r\n5\r\n"), Ok(()));
+    match Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(found)) => assert_eq!(found.age, Some(3), "not the first one's 9 s more"),
+        other => panic!("{other:?}"),
+    }
+}
