@@ -21,6 +21,7 @@ use super::*;
 use fastrand::Rng;
 
 mod repeats;
+mod streams;
 
 impl Transport for DuplexStream {
     fn has_arrived(&self) -> bool {

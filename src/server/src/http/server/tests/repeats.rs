@@ -232,6 +232,30 @@ fn a_client_that_has_asked_for_the_end_is_not_waited_for() {
     });
 }
 
+#[test]
+fn a_client_that_has_asked_for_the_end_gets_all_of_its_answer() {
+    run(async {
+        let service = Rc::<Echo>::default();
+        let server = echo_server(&service);
+        let head = get("/", "Connection: close\r\n");
+        let first = text(&server, &[&head]).await;
+        // There is room for the request, and not for the answer.
+        let (mut client, stream) = duplex(64);
+        let serving = spawn_local(server.clone().serve(stream, ()));
+        client.write_all(&head).await.expect("there is room");
+        settle().await;
+        assert_eq!(service.repeated.get(), 1);
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.expect("an end");
+        let text = String::from_utf8(bytes).expect("ASCII");
+        assert!(text.ends_with("\r\n\r\n/"), "{text}");
+        assert!(text.len() > first.len(), "the date, too");
+        drop(client);
+        serving.await.expect("no panic");
+        assert_eq!(server.table.len(), 0);
+    });
+}
+
 /// A connection with these requests, cut in these places, answers each once, in order, whatever is
 /// known and however long each answer takes.
 #[test]
