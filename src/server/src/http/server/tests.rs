@@ -32,6 +32,8 @@ impl Transport for DuplexStream {
 /// Reads the body of a POST and answers with its length. Remembers who asked last.
 #[derive(Default)]
 struct Length {
+    /// How often it was called.
+    asked: Rc<Cell<usize>>,
     last: Rc<RefCell<Option<Rc<Entry>>>>,
     /// Answers wait for this, if it is there.
     gate: Option<Rc<Notify>>,
@@ -51,6 +53,7 @@ impl Service for Length {
     type Future = Pin<Box<dyn Future<Output = Response<Body>>>>;
 
     fn call(&self, request: Request<Incoming>, entry: &Rc<Entry>) -> Self::Future {
+        self.asked.set(self.asked.get() + 1);
         *self.last.borrow_mut() = Some(entry.clone());
         let gate = self.gate.clone();
         let post = (request.method() == Method::POST).then(|| request.into_body());
@@ -216,6 +219,42 @@ async fn settle() {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Fails when answers pile up for a client that goes on asking: each would cost memory without end.
+#[test]
+fn who_takes_no_answers_is_soon_asked_for_no_more_requests() {
+    run(async {
+        let asked = Rc::new(Cell::new(0));
+        let service = Length {
+            asked: asked.clone(),
+            ..Length::default()
+        };
+        let (mut client, stream) = duplex(MAX_HEAD);
+        let serving = tokio::task::spawn_local(server(service).serve(stream, ()));
+        let many = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let (mut sent, mut looks) = (0, 0);
+        while looks < 100 {
+            let next = &many[sent % many.len()..];
+            match std::pin::pin!(client.write(next)).poll(&mut context) {
+                Poll::Ready(count) => (sent, looks) = (sent + count.expect("it is open"), 0),
+                // What is read at once then ends within a head, and the server looks for its end.
+                Poll::Pending => {
+                    settle().await;
+                    looks += 1;
+                }
+            }
+            // An answer is longer than 64 bytes.
+            assert!(asked.get() * 64 < 4 * MAX_HELD, "{} requests", asked.get());
+        }
+        let mut bytes = Vec::new();
+        client.shutdown().await.expect("it is open");
+        client.read_to_end(&mut bytes).await.expect("an end");
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(text.matches("HTTP/1.1 200 ").count(), asked.get());
+        serving.await.expect("no panic");
+    });
 }
 
 /// Fails when a new hyper reads while a request is in progress: that costs each request a look at
