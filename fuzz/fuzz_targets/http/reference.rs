@@ -149,17 +149,17 @@ fn request(bytes: &[u8]) -> Result<(Wanted, usize, Option<Need>), Stop> {
     };
     let rest = &bytes[length..];
     let is_post = head.method == "POST";
-    let (body, taken) = match head.framing {
-        Framing::None => (Vec::new(), 0),
+    let (body, taken, trailers) = match head.framing {
+        Framing::None => (Vec::new(), 0, 0),
         Framing::Length(size) => match rest.get(..size) {
-            Some(body) => (body.to_vec(), size),
+            Some(body) => (body.to_vec(), size, 0),
             // It is answered before its body is there, unless that is needed.
             None if is_post => return Err(Stop::Partial),
-            None => (Vec::new(), rest.len()),
+            None => (Vec::new(), rest.len(), 0),
         },
         Framing::Chunked => match chunks(rest) {
             // A client that waits to be asked for a body that nobody needs is not asked.
-            Err(_) if head.expects && !is_post => (Vec::new(), rest.len()),
+            Err(_) if head.expects && !is_post => (Vec::new(), rest.len(), 0),
             chunks => chunks?,
         },
     };
@@ -168,7 +168,15 @@ fn request(bytes: &[u8]) -> Result<(Wanted, usize, Option<Need>), Stop> {
         method: head.method,
         target: head.target,
         body,
-        need: head.need,
+        // How many there may be is the server's to say.
+        need: worse(
+            head.need,
+            if trailers > MANY {
+                Need::May
+            } else {
+                Need::Must
+            },
+        ),
         end: 0,
     };
     // A body that nobody reads may end the connection.
@@ -353,9 +361,12 @@ fn length(text: &[u8]) -> Result<u64, Stop> {
     text.parse().map_err(|_| Stop::Bad)
 }
 
-/// The data of the chunked body that the bytes begin with, and its length.
-fn chunks(bytes: &[u8]) -> Result<(Vec<u8>, usize), Stop> {
-    let (mut at, mut data) = (0, Vec::new());
+/// Trailers that a server may find too many.
+const MANY: usize = 100;
+
+/// The data of the chunked body that the bytes begin with, its length, and how many trailers it has.
+fn chunks(bytes: &[u8]) -> Result<(Vec<u8>, usize, usize), Stop> {
+    let (mut at, mut data, mut trailers) = (0, Vec::new(), 0);
     loop {
         let line = strict_line(bytes, &mut at)?;
         let digits = line.iter().take_while(|it| it.is_ascii_hexdigit()).count();
@@ -380,9 +391,10 @@ fn chunks(bytes: &[u8]) -> Result<(Vec<u8>, usize), Stop> {
     loop {
         let line = strict_line(bytes, &mut at)?;
         if line.is_empty() {
-            return Ok((data, at));
+            return Ok((data, at, trailers));
         }
         field(line)?;
+        trailers += 1;
     }
 }
 
