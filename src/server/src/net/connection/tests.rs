@@ -124,15 +124,12 @@ fn echo_one_by_one(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
-/// As small as the kernel allows.
-fn tiny_buffers(socket: &Socket) {
-    socket.set_recv_buffer_size(1).unwrap();
-    socket.set_send_buffer_size(1).unwrap();
-}
-
+/// With small buffers. (Of the smallest ones each segment may close the window, which is then only
+/// probed, a few times a second.)
 fn tcp() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    tiny_buffers(&socket);
+    socket.set_recv_buffer_size(128 << 10).unwrap();
+    socket.set_send_buffer_size(128 << 10).unwrap();
     socket
 }
 
