@@ -333,7 +333,7 @@ fn heads_of_256_lines_are_served_and_those_of_more_are_answered_431() {
 
 #[test]
 fn past_max_connections_clients_wait_in_the_backlog() {
-    let flags = ["--max-connections", "8", "--request-timeout", "3s"];
+    let flags = ["--max-connections", "8", "--request-timeout", "20s"];
     let (_redis, api) = start(&flags);
     let bystander = Bystander::start(&api, VALUE);
     let mut taken: Vec<_> = (0..7).map(|_| open(&api)).collect();
@@ -372,7 +372,7 @@ fn past_max_connections_clients_are_refused_in_the_end() {
     send(&mut waiting, GET);
     let lost = waiting.read_response("GET").expect_err("there is no place");
     assert_eq!(lost.kind(), io::ErrorKind::ConnectionReset, "{lost}");
-    assert!(since.elapsed() < 2 * REQUEST_TIMEOUT, "{since:?}");
+    check_span(since, Instant::now(), REQUEST_TIMEOUT);
     let refused = Connection::open(api.addr()).err().map(|error| error.kind());
     assert_eq!(refused, Some(io::ErrorKind::ConnectionRefused));
     drop(taken.pop());
@@ -383,6 +383,7 @@ fn past_max_connections_clients_are_refused_in_the_end() {
         response.map_err(|error| error.to_string())
     });
     assert_eq!(api.metric("redis_api_http_accept_errors_total"), Some(0.0));
+    assert!(api.metric("redis_api_http_refusals_total") >= Some(1.0));
     bystander.check("too many connections for long");
 }
 
@@ -450,7 +451,7 @@ fn without_file_descriptors_it_waits_and_goes_on() {
 #[test]
 fn by_default_connections_stay_below_the_file_descriptors() {
     // Long enough for all to be in the backlog before the first is refused.
-    let flags = ["--workers", "1", "--request-timeout", "3s"];
+    let flags = ["--workers", "1", "--request-timeout", "20s"];
     let (_redis, api) = start_with(&flags, |builder| builder.descriptors(200));
     let line = api.wait_log("200 file descriptors", PATIENCE);
     assert!(line.contains("up to 60 client connections"), "{line}");

@@ -77,6 +77,12 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
             registry.acceptor.pauses.get() as f64,
         ),
         counter(
+            "redis_api_http_refusals_total",
+            "Times that the port was closed for a while, as clients had waited too long for one of \
+             the open connections to end.",
+            registry.acceptor.refusals.get() as f64,
+        ),
+        counter(
             "redis_api_shed_total",
             "Requests refused because of too much work.",
             sum(|worker| &worker.shed),

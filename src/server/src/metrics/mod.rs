@@ -347,6 +347,8 @@ pub struct Acceptor {
     pub errors: Cell,
     /// How often accepting had to wait for one of the open connections to end.
     pub pauses: Cell,
+    /// How often clients had waited for too long for that, and the port was closed for a while.
+    pub refusals: Cell,
 }
 
 /// The tables of all workers of the process.

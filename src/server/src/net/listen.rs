@@ -8,7 +8,9 @@
 //! Invariants: no more connections are open than the limit allows, except those that wait when
 //! listening ends. While it is reached nothing is accepted: the backlog holds the clients, but not
 //! for longer than the patience given, as by then they have left or soon will. Then the kernel
-//! refuses them, which costs this process nothing. No failed accept ends accepting.
+//! refuses them, which costs this process next to nothing. (Only where accepting itself fails, for
+//! lack of file descriptors, do they wait without an end.) No failed accept ends accepting, and the
+//! port is never anybody else's.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
@@ -107,7 +110,8 @@ fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
         && matches!(error.raw_os_error(), Some(EADDRNOTAVAIL | EAFNOSUPPORT))
 }
 
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket that is bound there, and doesn't listen yet.
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -122,6 +126,18 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut socket = bound(address)?;
+    if address.port() == 0
+        && let Some(chosen) = socket.local_addr()?.as_socket()
+    {
+        // Linux takes a port that it has chosen itself back when listening ends, be it for a while.
+        // One that was named it does not.
+        socket = bound(chosen)?;
+    }
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -135,6 +151,19 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 )]
 fn watched(listener: &StdListener) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     AsyncFd::with_interest(listener.as_fd(), Interest::READABLE)
+}
+
+/// Waits until there is somebody in the backlog.
+async fn somebody_waits(listener: &AsyncFd<BorrowedFd<'_>>) -> io::Result<()> {
+    loop {
+        let mut ready = listener.readable().await?;
+        // What the runtime knows may be of those who were accepted.
+        let mut look = [PollFd::new(listener.get_ref(), PollFlags::IN)];
+        if poll(&mut look, Some(&Timespec::default()))? > 0 {
+            return Ok(());
+        }
+        ready.clear_ready();
+    }
 }
 
 /// The next client in the backlog. Its socket doesn't block, which takes no further call, and is
@@ -253,8 +282,6 @@ pub struct Acceptor {
     address: SocketAddr,
     /// The kernel refuses clients: the listener is closed, and keeps its port.
     refusing: Cell<bool>,
-    /// The last attempt to accept failed, and the log knows.
-    failing: Cell<bool>,
     targets: Targets,
     slots: Slots,
     metrics: Arc<metrics::Acceptor>,
@@ -292,7 +319,6 @@ impl Acceptor {
             address: listener.local_addr()?,
             listener: listener.into_std()?,
             refusing: Cell::new(false),
-            failing: Cell::new(false),
             targets: Targets {
                 workers: targets,
                 held: RefCell::new(None),
@@ -309,13 +335,17 @@ impl Acceptor {
     /// Nothing accepted is lost: the next `run`, or [`finish`](Self::finish), goes on with it.
     pub async fn run(&self) -> Infallible {
         loop {
+            if self.refusing.get() {
+                self.slots.wait().await;
+                tokio::time::sleep(REFUSAL).await;
+            }
             match self.accept_until_overloaded().await {
-                Ok(()) => {
-                    self.refuse();
-                    self.slots.wait().await;
-                    tokio::time::sleep(REFUSAL).await;
+                Ok(()) => self.refuse(),
+                Err(error) => {
+                    self.metrics.errors.add(1);
+                    tracing::warn!("can't listen on {}: {error}; retrying", self.address);
+                    tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => self.failed("listen", &error).await,
             }
         }
     }
@@ -327,58 +357,58 @@ impl Acceptor {
             self.listen_again()?;
         }
         let listener = watched(&self.listener)?;
-        let next = |listener: &BorrowedFd<'_>| {
-            let accepted = accept(listener);
-            if let Err(error) = &accepted
-                && error.kind() == io::ErrorKind::WouldBlock
-            {
-                self.slots.nobody_waits();
-            }
-            accepted
-        };
+        let mut failing = false;
         loop {
             self.targets.hand_over_held().await;
-            let Some(slot) = self.slots.take(&self.metrics).await else {
+            let somebody = || somebody_waits(&listener);
+            let Some(slot) = self.slots.take(&self.metrics, somebody).await else {
                 return Ok(());
             };
-            match listener.async_io(Interest::READABLE, next).await {
+            let next = listener.async_io(Interest::READABLE, |listener| {
+                accept(listener).inspect_err(|error| {
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        self.slots.nobody_waits();
+                    }
+                })
+            });
+            match next.await {
                 Ok(stream) => {
-                    self.failing.set(false);
+                    failing = false;
                     self.targets.hand_over(stream, Some(slot)).await;
                 }
                 // The client left before we came to it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => self.failed("accept connections", &error).await,
+                Err(error) => {
+                    self.metrics.errors.add(1);
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!("can't accept connections: {error}; retrying");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
 
-    /// Counts it, says so once until something succeeds, and waits.
-    async fn failed(&self, what: &str, error: &io::Error) {
-        self.metrics.errors.add(1);
-        if !self.failing.replace(true) {
-            tracing::warn!("can't {what}: {error}; retrying");
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-
     /// Has the kernel refuse all clients, those in the backlog included.
     fn refuse(&self) {
-        // On Linux this ends listening; the socket stays bound.
-        match SockRef::from(&self.listener).shutdown(Shutdown::Read) {
-            Ok(()) => self.refusing.set(true),
-            Err(error) => tracing::warn!("clients can't be refused, and wait: {error}"),
+        let socket = SockRef::from(&self.listener);
+        // On Linux this ends listening, and the socket stays bound. Another one that reuses
+        // addresses could be bound to the same port then, if this one did too.
+        if let Err(error) = socket.shutdown(Shutdown::Read) {
+            tracing::warn!("clients can't be refused, and wait: {error}");
+            return;
+        }
+        self.refusing.set(true);
+        self.metrics.refusals.add(1);
+        if let Err(error) = socket.set_reuse_address(false) {
+            tracing::warn!("{} is open to other processes: {error}", self.address);
         }
     }
 
     fn listen_again(&self) -> io::Result<()> {
         let socket = SockRef::from(&self.listener);
-        // Linux takes a port that it has chosen itself (`:0`) back with the end of listening. Any
-        // other is still ours, and can't be bound twice.
-        match socket.bind(&self.address.into()) {
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
-            _ => {}
-        }
+        // The port has connections.
+        socket.set_reuse_address(true)?;
         socket.listen(BACKLOG)?;
         self.refusing.set(false);
         Ok(())
@@ -408,164 +438,4 @@ impl Acceptor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn acceptor(workers: usize, max: usize) -> (Acceptor, Vec<Incoming>, SocketAddr) {
-        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), false).unwrap();
-        let address = listener.local_addr().unwrap();
-        let patience = Duration::from_millis(200);
-        let (acceptor, ends) =
-            Acceptor::new(listener, workers, max, patience, Arc::default()).unwrap();
-        (acceptor, ends, address)
-    }
-
-    fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let limit = Duration::from_secs(20);
-        runtime
-            .block_on(async { tokio::time::timeout(limit, test).await })
-            .expect("it ends");
-    }
-
-    /// Lets `acceptor` run until `done` holds.
-    async fn accept_until(acceptor: &Acceptor, done: impl Fn() -> bool) {
-        let poll = async {
-            while !done() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::select! {
-            never = acceptor.run() => match never {},
-            () = poll => {}
-        }
-    }
-
-    #[test]
-    fn what_can_not_be_listened_on_is_named_with_the_cure() {
-        use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
-        let check = |kind: io::ErrorKind, cure| {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
-            let error = kind.into();
-            let text = BindError { address, error }.to_string();
-            assert!(text.starts_with("can't listen on 127.0.0.1:80: "), "{text}");
-            assert!(text.ends_with(cure), "{text}");
-        };
-        check(AddrInUse, "choose another");
-        check(AddrNotAvailable, "or :80 for all");
-        check(PermissionDenied, "choose a higher one");
-    }
-
-    #[test]
-    fn a_few_connections_are_spread_evenly() {
-        run(async {
-            let (acceptor, mut ends, address) = acceptor(2, 100).await;
-            let open = |worker: usize| acceptor.targets.workers[worker].open.count.load(Relaxed);
-            let mut clients = Vec::new();
-            for _ in 0..10 {
-                clients.push(TcpStream::connect(address).await.unwrap());
-            }
-            accept_until(&acceptor, || open(0) + open(1) == 10).await;
-            assert_eq!((open(0), open(1)), (5, 5));
-
-            // What one worker loses is what it gets next.
-            for _ in 0..4 {
-                drop(ends[0].next().await);
-            }
-            assert_eq!((open(0), open(1)), (1, 5));
-            for _ in 0..3 {
-                clients.push(TcpStream::connect(address).await.unwrap());
-            }
-            accept_until(&acceptor, || open(0) + open(1) == 9).await;
-            assert_eq!((open(0), open(1)), (4, 5));
-        });
-    }
-
-    #[test]
-    fn past_the_limit_clients_wait_in_the_backlog() {
-        run(async {
-            let (acceptor, mut ends, address) = acceptor(1, 2).await;
-            let metrics = acceptor.metrics.clone();
-            let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
-            let mut clients = Vec::new();
-            for _ in 0..3 {
-                clients.push(TcpStream::connect(address).await.unwrap());
-            }
-            accept_until(&acceptor, || metrics.pauses.get() > 0).await;
-            assert_eq!((open(), metrics.pauses.get()), (2, 1));
-            let first = ends[0].next().await;
-            accept_until(&acceptor, || metrics.pauses.get() > 1).await;
-            assert_eq!(open(), 2, "taken over is not closed");
-            drop(first);
-            accept_until(&acceptor, || open() == 2).await;
-            assert_eq!(metrics.errors.get(), 0);
-            let (_, end) = (acceptor.finish().await, ends[0].next().await);
-            assert!(end.is_some_and(|accepted| accepted.is_ok()));
-        });
-    }
-    /// Lets `acceptor` run until a new client is refused, or, unless `refused`, until it is not.
-    async fn connects_until(
-        acceptor: &Acceptor,
-        address: SocketAddr,
-        refused: bool,
-    ) -> Option<TcpStream> {
-        let poll = async {
-            loop {
-                match TcpStream::connect(address).await {
-                    Ok(client) if !refused => return Some(client),
-                    // (Or reset, if that was just when the others were.)
-                    Err(_) if refused => return None,
-                    _ => tokio::time::sleep(Duration::from_millis(1)).await,
-                }
-            }
-        };
-        tokio::select! {
-            never = acceptor.run() => match never {},
-            client = poll => client,
-        }
-    }
-
-    #[test]
-    fn who_has_waited_for_too_long_is_refused_until_there_is_a_slot() {
-        run(async {
-            let (acceptor, mut ends, address) = acceptor(1, 8).await;
-            let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
-            let mut clients = Vec::new();
-            for _ in 0..9 {
-                clients.push(TcpStream::connect(address).await.unwrap());
-            }
-            connects_until(&acceptor, address, true).await;
-            assert_eq!(open(), 8);
-            let waited = clients.pop().unwrap();
-            waited.readable().await.unwrap();
-            let lost = waited.try_read(&mut [0]).unwrap_err();
-            assert_eq!(lost.kind(), io::ErrorKind::ConnectionReset);
-
-            // As often as there is a slot, on the port that the system has chosen.
-            for _ in 0..3 {
-                drop(ends[0].next().await);
-                clients.extend(connects_until(&acceptor, address, false).await);
-                accept_until(&acceptor, || open() == 8).await;
-                connects_until(&acceptor, address, true).await;
-            }
-            assert_eq!(acceptor.metrics.errors.get(), 0);
-        });
-    }
-
-    #[test]
-    fn listening_ends_also_while_clients_are_refused() {
-        run(async {
-            let (acceptor, mut ends, address) = acceptor(1, 1).await;
-            let _client = TcpStream::connect(address).await.unwrap();
-            connects_until(&acceptor, address, true).await;
-            let metrics = acceptor.metrics.clone();
-            acceptor.finish().await;
-            assert!(ends[0].next().await.is_some());
-            assert!(ends[0].next().await.is_none());
-            assert_eq!(metrics.errors.get(), 0);
-        });
-    }
-}
+mod tests;

@@ -1,0 +1,165 @@
+use super::*;
+
+/// It listens on all addresses, those of IPv6 too where there is any; the address to connect to.
+async fn acceptor(workers: usize, max: usize) -> (Acceptor, Vec<Incoming>, SocketAddr) {
+    let listener = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let patience = Duration::from_millis(200);
+    let (acceptor, ends) = Acceptor::new(listener, workers, max, patience, Arc::default()).unwrap();
+    (acceptor, ends, address)
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let limit = Duration::from_secs(20);
+    runtime
+        .block_on(async { tokio::time::timeout(limit, test).await })
+        .expect("it ends");
+}
+
+/// Lets `acceptor` run until `done` holds.
+async fn accept_until(acceptor: &Acceptor, done: impl Fn() -> bool) {
+    let poll = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        never = acceptor.run() => match never {},
+        () = poll => {}
+    }
+}
+
+/// Lets `acceptor` run until a new client is refused, or, unless `refused`, until it is not.
+async fn connects_until(
+    acceptor: &Acceptor,
+    address: SocketAddr,
+    refused: bool,
+) -> Option<TcpStream> {
+    let poll = async {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(client) if !refused => return Some(client),
+                // (Or reset, if that was just when the others were.)
+                Err(_) if refused => return None,
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    tokio::select! {
+        never = acceptor.run() => match never {},
+        client = poll => client,
+    }
+}
+
+#[test]
+fn what_can_not_be_listened_on_is_named_with_the_cure() {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    let check = |kind: io::ErrorKind, cure| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+        let error = kind.into();
+        let text = BindError { address, error }.to_string();
+        assert!(text.starts_with("can't listen on 127.0.0.1:80: "), "{text}");
+        assert!(text.ends_with(cure), "{text}");
+    };
+    check(AddrInUse, "choose another");
+    check(AddrNotAvailable, "or :80 for all");
+    check(PermissionDenied, "choose a higher one");
+}
+
+#[test]
+fn a_few_connections_are_spread_evenly() {
+    run(async {
+        let (acceptor, mut ends, address) = acceptor(2, 100).await;
+        let open = |worker: usize| acceptor.targets.workers[worker].open.count.load(Relaxed);
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        accept_until(&acceptor, || open(0) + open(1) == 10).await;
+        assert_eq!((open(0), open(1)), (5, 5));
+
+        // What one worker loses is what it gets next.
+        for _ in 0..4 {
+            drop(ends[0].next().await);
+        }
+        assert_eq!((open(0), open(1)), (1, 5));
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        accept_until(&acceptor, || open(0) + open(1) == 9).await;
+        assert_eq!((open(0), open(1)), (4, 5));
+    });
+}
+
+#[test]
+fn past_the_limit_clients_wait_in_the_backlog() {
+    run(async {
+        let (acceptor, mut ends, address) = acceptor(1, 2).await;
+        let metrics = acceptor.metrics.clone();
+        let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        accept_until(&acceptor, || metrics.pauses.get() > 0).await;
+        assert_eq!((open(), metrics.pauses.get()), (2, 1));
+        let first = ends[0].next().await;
+        accept_until(&acceptor, || metrics.pauses.get() > 1).await;
+        assert_eq!(open(), 2, "taken over is not closed");
+        drop(first);
+        accept_until(&acceptor, || open() == 2).await;
+        assert_eq!(metrics.errors.get(), 0);
+        let (_, end) = (acceptor.finish().await, ends[0].next().await);
+        assert!(end.is_some_and(|accepted| accepted.is_ok()));
+    });
+}
+
+#[test]
+fn who_has_waited_for_too_long_is_refused_until_there_is_a_slot() {
+    run(async {
+        let (acceptor, mut ends, address) = acceptor(1, 8).await;
+        let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
+        let mut clients = Vec::new();
+        for _ in 0..9 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        connects_until(&acceptor, address, true).await;
+        assert_eq!(open(), 8);
+        let waited = clients.pop().unwrap();
+        waited.readable().await.unwrap();
+        let lost = waited.try_read(&mut [0]).unwrap_err();
+        assert_eq!(lost.kind(), io::ErrorKind::ConnectionReset);
+
+        // Meanwhile nobody else gets the port.
+        let other = bind(address, false).unwrap_err();
+        assert_eq!(other.error.kind(), io::ErrorKind::AddrInUse);
+
+        // As often as there is a slot.
+        for _ in 0..3 {
+            drop(ends[0].next().await);
+            clients.extend(connects_until(&acceptor, address, false).await);
+            accept_until(&acceptor, || open() == 8).await;
+            connects_until(&acceptor, address, true).await;
+        }
+        assert_eq!(acceptor.metrics.errors.get(), 0);
+    });
+}
+
+#[test]
+fn listening_ends_also_while_clients_are_refused() {
+    run(async {
+        let (acceptor, mut ends, address) = acceptor(1, 1).await;
+        let _client = TcpStream::connect(address).await.unwrap();
+        connects_until(&acceptor, address, true).await;
+        let metrics = acceptor.metrics.clone();
+        acceptor.finish().await;
+        assert!(ends[0].next().await.is_some());
+        assert!(ends[0].next().await.is_none());
+        assert_eq!(metrics.errors.get(), 0);
+    });
+}
