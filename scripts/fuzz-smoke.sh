@@ -23,14 +23,16 @@ if [ "${1:-}" = --long ]; then
   long=true
   shift
 fi
+targets=()
+for source in fuzz/fuzz_targets/*.rs; do
+  targets+=("$(basename "$source" .rs)")
+done
 if [ $# = 0 ]; then
-  for source in fuzz/fuzz_targets/*.rs; do
-    set -- "$@" "$(basename "$source" .rs)"
-  done
+  set -- "${targets[@]}"
 fi
 for name; do
   if [ ! -e "fuzz/fuzz_targets/$name.rs" ]; then
-    say "unknown target '$name'; there are:" fuzz/fuzz_targets/*.rs
+    say "unknown target '$name'; there are: ${targets[*]}"
     exit 2
   fi
 done

@@ -399,11 +399,12 @@ pub(super) const CLIENTS: Group = Group {
             "max-connections",
             "N",
             None,
-            "Client connections of the whole process; who finds no place within --request-timeout is \
-             refused by the kernel",
+            "Client connections of the whole process; a new client that gets no place within \
+             --request-timeout (400ms in helloworld) is refused",
             "Default: the hard limit on file descriptors (ulimit -Hn), less some for Redis, the \
-             admin port and files. An idle connection takes about 1 KiB of memory. Set it to what is \
-             answered within --request-timeout: of more clients none is answered in time.",
+             admin port and files. An idle connection takes about 1 KiB of memory. Under \
+             overload a lower limit keeps answers in time: about as many as can be answered within \
+             --request-timeout.",
         ),
     ],
 };
