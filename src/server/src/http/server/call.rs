@@ -84,11 +84,7 @@ impl<S: Service, T: Transport> Adapter<S, T> {
             && let Some(is_last) = is_last(request.headers())
             && let Some(plan) = self.server.service.plan(request)
         {
-            self.server.heads.keep(Head {
-                bytes,
-                plan,
-                is_last,
-            });
+            self.server.heads.keep(Head::new(bytes, plan, is_last));
         }
     }
 

@@ -1,10 +1,9 @@
 //! The task of one connection: what it does between two requests, and by which of two ways a
 //! request is answered.
 //!
-//! A request whose head is known, byte for byte ([`Heads`]), is answered without being parsed
-//! again. Every other one is hyper's, which is made when the first of them comes and thrown away
-//! when the connection has been idle for a while: an idle connection is then a socket, an entry in
-//! the table, and this.
+//! A request whose head is known ([`Heads`]) is answered without being parsed again. Every other
+//! one is hyper's, which is made when the first of them comes and thrown away when the connection
+//! has been idle for a while: an idle connection is then a socket, an entry in the table, and this.
 //!
 //! An answer without an end is nobody's but [`streaming`]'s, once it has begun.
 //!

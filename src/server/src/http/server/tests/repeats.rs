@@ -163,6 +163,35 @@ fn a_known_head_is_not_parsed_again_and_its_answer_is_the_same() {
 }
 
 #[test]
+fn a_head_that_differs_only_in_its_number_is_not_parsed_again() {
+    run(async {
+        let service = Rc::<Echo>::default();
+        let server = echo_server(&service);
+        let numbered = |path: &str, number: u32| {
+            let lines = format!("User-Agent: some\r\nX-Request-Id: {number}\r\nA: b\r\n");
+            get(path, &lines)
+        };
+        let first = text(&server, &[&numbered("/a", 1)]).await;
+        assert!(first.ends_with("\r\n\r\n/a"), "{first}");
+        for number in [2, 30, 400_000] {
+            assert_eq!(text(&server, &[&numbered("/a", number)]).await, first);
+        }
+        assert_eq!((service.parsed.get(), service.repeated.get()), (1, 3));
+        // Another path is another head; two requests at once are not one.
+        let other = text(&server, &[&numbered("/b", 5)]).await;
+        assert_eq!(paths(&other), ["/b"]);
+        let both = [numbered("/a", 6), numbered("/b", 7)].concat();
+        assert_eq!(paths(&text(&server, &[&both]).await), ["/a", "/b"]);
+        let smuggled =
+            "/a HTTP/1.1\r\nHost: a\r\nUser-Agent: some\r\nX-Request-Id: 1\r\n\r\nGET /c";
+        assert_eq!(
+            paths(&text(&server, &[&numbered(smuggled, 8)]).await),
+            ["/a", "/c"]
+        );
+    });
+}
+
+#[test]
 fn what_is_no_plain_get_is_parsed_each_time() {
     run(async {
         let whole = |text: &str| text.as_bytes().to_vec();
