@@ -29,15 +29,17 @@ fn raw(api: &Api, request: &str) -> String {
 #[track_caller]
 fn check_all_same(api: &Api, path: &str, lines: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n");
-    // Never remembered, since it is never the same.
-    let parsed = |number: usize| {
-        let unique = request.replace("\r\n\r\n", &format!("\r\nX-Number: {number}\r\n\r\n"));
+    let numbered = |name: &str, number: usize| {
+        let unique = request.replace("\r\n\r\n", &format!("\r\n{name}: {number}\r\n\r\n"));
         raw(api, &unique)
     };
+    // Never remembered, since it is never the same.
+    let parsed = |number| numbered("X-Number", number);
     let first = parsed(0);
     for number in 1..TIMES {
         assert_eq!(raw(api, &request), first, "{request}");
         assert_eq!(parsed(number), first, "{request}");
+        assert_eq!(numbered("X-Request-Id", number), first, "{request}");
     }
     first
 }
