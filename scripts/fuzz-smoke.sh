@@ -4,6 +4,9 @@
 # new is kept there, and the corpus made as small as it can be.
 # Usage: fuzz-smoke.sh [--long] [TARGET...]    (all by default)
 #
+# A short run searches in the same order each time (SEED, 1 by default), so that a merge is not red by
+# chance; the long one is there to find what is new.
+#
 # Works with the stable toolchain and without cargo-fuzz, whose installation takes longer than the runs: the
 # flags are those of `cargo fuzz run -s none`. The address sanitizer stays out, since it needs a nightly
 # compiler; the crate has no `unsafe`, so little is lost.
@@ -69,6 +72,9 @@ for name; do
   seconds=$(seconds_of "$name")
   options=(-max_total_time="$seconds" -max_len=4096 -verbosity=1 -print_final_stats=1)
   options+=(-artifact_prefix="$artifacts/$name/")
+  if ! $long; then
+    options+=(-seed="${SEED:-1}")
+  fi
   if [ -f "fuzz/$name.dict" ]; then
     options+=(-dict="fuzz/$name.dict")
   fi
