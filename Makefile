@@ -97,7 +97,7 @@ fuzz: setup ## Search for inputs that break the parsers (4 hours)
 	scripts/fuzz-smoke.sh --long
 
 .PHONY: prove
-prove: setup ## All faults, and the long simulations; goes on where it was stopped (15 minutes)
+prove: setup ## All faults, and the long simulations; goes on where it was stopped (30 minutes)
 	scripts/prove.sh
 
 # What is too slow for every `make test`.
