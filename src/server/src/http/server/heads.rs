@@ -113,6 +113,8 @@ pub struct Heads<P> {
     sets: [RefCell<Set<P>>; SETS],
     /// Those with values that are free.
     likes: [RefCell<Set<P>>; SETS],
+    /// There are any of those.
+    has_likes: Cell<bool>,
     unknown: Cell<u8>,
 }
 
@@ -169,6 +171,7 @@ impl<P> Heads<P> {
         Heads {
             sets: std::array::from_fn(|_| Set::new()),
             likes: std::array::from_fn(|_| Set::new()),
+            has_likes: Cell::new(false),
             unknown: Cell::new(0),
         }
     }
@@ -179,11 +182,11 @@ impl<P> Heads<P> {
         if let Some(head) = set.find(|head| *head.bytes == *bytes) {
             return Some(head);
         }
-        let likes = &self.likes[place_of_like(bytes)?];
-        if bytes.len() > MAX_KEPT {
+        if !self.has_likes.get() || bytes.len() > MAX_KEPT {
             return None;
         }
-        likes.borrow_mut().find(|head| head.is_like(bytes))
+        let mut set = self.likes[place_of_like(bytes)?].borrow_mut();
+        set.find(|head| head.is_like(bytes))
     }
 
     /// Whether this head, which is not known, is to be kept once it is parsed.
@@ -203,6 +206,7 @@ impl<P> Heads<P> {
             && let Some(place) = place_of_like(&head.bytes)
         {
             self.likes[place].borrow_mut().keep(head);
+            self.has_likes.set(true);
         }
     }
 }
