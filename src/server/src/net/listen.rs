@@ -9,8 +9,8 @@
 //! listening ends. While it is reached nothing is accepted: the backlog holds the clients, but not
 //! for longer than the patience given, as by then they have left or soon will. Then the kernel
 //! refuses them, which costs this process next to nothing. (Only where accepting itself fails, for
-//! lack of file descriptors, do they wait without an end.) No failed accept ends accepting, and the
-//! port is never anybody else's.
+//! lack of file descriptors, do they wait without a bound.) No failed accept ends accepting, and
+//! the port is never anybody else's.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;

@@ -26,8 +26,9 @@ const WAYS: usize = 4;
 /// nothing, and one that repeats itself is soon known.
 const EVERY: u8 = 8;
 
-/// Headers whose value is another one in each request, and neither hyper's nor the service's
-/// concern: numbers and traces (W3C Trace Context, B3, of clouds), and who asked a proxy.
+/// Headers whose values differ from request to request and matter neither to hyper nor to the
+/// service: numbers, trace identities (W3C Trace Context, B3, the clouds' own), and the client
+/// behind a proxy. One that the service comes to read must not stay here.
 const FREE: [&str; 14] = [
     "x-vegeta-seq",
     "x-request-id",

@@ -133,8 +133,8 @@ impl Slots {
         self.waiting.set(None);
         if !self.overloaded.replace(true) {
             tracing::warn!(
-                "clients have waited for {:?}, as {} connections are open (--max-connections): they \
-                 are refused, and new ones too until one of those ends",
+                "clients have waited {:?} for one of {} connections to end: they are refused, and \
+                 so are new ones until one does (raise --max-connections, or add pods)",
                 self.patience,
                 self.max
             );
