@@ -102,7 +102,7 @@ def spread(ratios):
 COLORS = {"api": "#3b82c4", "replica": "#7bb661", "master": "#e08a3c"}
 WORDS = {"api": "API", "replica": "replica beside it", "master": "master"}
 TEXT = "#808890"
-LEFT, BAR, GAP, TOP, WIDTH = 190, 20, 8, 62, 720
+LEFT, BAR, GAP, TOP, WIDTH = 236, 20, 8, 62, 720
 
 
 def picture(cases):
