@@ -186,6 +186,15 @@ pub fn add(modes: &mut Vec<Mode>, text: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
+/// Has what would be compared with hyper compared with another mode.
+pub fn compare_with(modes: &mut [Mode], base: &str) -> Result<()> {
+    find(modes, base)?;
+    for mode in modes.iter_mut().filter(|mode| mode.base == BASE) {
+        base.clone_into(&mut mode.base);
+    }
+    Ok(())
+}
+
 pub fn find<'a>(modes: &'a [Mode], name: &str) -> Result<&'a Mode> {
     modes
         .iter()
@@ -214,5 +223,14 @@ mod tests {
         assert!(add(&mut modes, "slow=batch").is_err());
         assert!(add(&mut modes, "x=nginx").is_err());
         assert!(add(&mut modes, "x").is_err());
+    }
+
+    #[test]
+    fn another_base_leaves_those_that_have_their_own() {
+        let mut modes = built_in();
+        compare_with(&mut modes, "batch").unwrap();
+        assert_eq!(find(&modes, "tracked").unwrap().base, "batch");
+        assert_eq!(find(&modes, "tracked-2w").unwrap().base, "tracked-1w");
+        assert!(compare_with(&mut modes, "no-such").is_err());
     }
 }

@@ -45,6 +45,9 @@ pub struct Selection {
         verbatim_doc_comment
     )]
     mode: Vec<String>,
+    /// What all that read are compared with, instead of hyper
+    #[arg(long, value_name = "MODE")]
+    base: Option<String>,
     /// Connections [default: saturation 8,64,256,1000; fixed 8,64; churn and workers 64; post 8]
     #[arg(long, value_delimiter = ',', value_name = "N")]
     connections: Vec<usize>,
@@ -193,6 +196,9 @@ fn chosen(selection: &Selection) -> Result<(Vec<Mode>, Vec<String>)> {
     }
     for name in &only {
         modes::find(&all, name)?;
+    }
+    if let Some(base) = &selection.base {
+        modes::compare_with(&mut all, base)?;
     }
     Ok((all, only))
 }
