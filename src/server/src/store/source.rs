@@ -58,6 +58,8 @@ struct LinkState {
     link_up: Cell<Option<bool>>,
     /// That has changed since it was last asked for.
     link_changed: Cell<bool>,
+    /// It was connected since the server was last asked.
+    is_new: Cell<bool>,
     /// The age of its data in seconds, where readers are to be told of it.
     shown_age: Cell<Option<u32>>,
 }
@@ -252,6 +254,12 @@ impl Source {
         if state.link_up.replace(link_up) != link_up {
             state.link_changed.set(true);
         }
+        // What the last one's silence was counts for a server at the same stream: the same one, if
+        // only our connection was lost, or one whose data is as old.
+        let at = replication.position.zip(state.farthest.get());
+        if state.is_new.take() && !at.is_some_and(|(now, then)| now.is_beside(&then)) {
+            state.silence.set(0);
+        }
         if replication.link_up {
             state.silence.set(replication.age().unwrap_or(0));
         }
@@ -342,7 +350,7 @@ impl Source {
         if let Some(state) = self.state(link) {
             state.loading.set(None);
             state.refusal.take();
-            state.silence.set(0);
+            state.is_new.set(true);
             state.shown_age.set(None);
         }
         let (role, address) = (self.server.name(), &self.address);
