@@ -12,7 +12,7 @@
 //! lack of file descriptors, do they wait without a bound.) No failed accept ends accepting, and
 //! the port is never anybody else's.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -21,7 +21,6 @@ use std::net::{
 };
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,21 +28,20 @@ use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::net::TcpListener;
 
 use crate::metrics;
 use slots::Slots;
+use workers::Targets;
+
+pub use workers::Incoming;
 
 mod slots;
+mod workers;
 
 /// Connections that the kernel completes before we accept them; it cuts this to
 /// `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
-
-/// Sockets on the way to one worker. A worker that falls behind further than this makes the
-/// acceptor wait, and then the backlog holds them.
-const HAND_OVER: usize = 1024;
 
 /// After a failed accept (out of file descriptors, mostly) the next one waits this long: at once
 /// would spin.
@@ -173,109 +171,6 @@ fn accept(listener: impl AsFd) -> io::Result<StdStream> {
     Ok(accept_with(listener, flags).map(StdStream::from)?)
 }
 
-/// A client's connection on its way to a worker, and its slot in that worker's count.
-struct Accepted {
-    stream: StdStream,
-    ticket: Ticket,
-}
-
-/// A slot under the limit; `None` for those accepted beyond it when listening ends.
-type Slot = Option<OwnedSemaphorePermit>;
-
-/// The open connections of one worker.
-struct Open {
-    count: AtomicUsize,
-    /// Where their slots go back to.
-    slots: Arc<Semaphore>,
-}
-
-/// Counts one open connection of a worker, and of the process, for as long as it lives. Each idle
-/// connection has one: it is small.
-pub struct Ticket {
-    open: Arc<Open>,
-    has_slot: bool,
-}
-
-impl Ticket {
-    fn new(open: &Arc<Open>, slot: Slot) -> Self {
-        open.count.fetch_add(1, Relaxed);
-        let has_slot = slot.is_some();
-        if let Some(slot) = slot {
-            // It is given back with the ticket.
-            slot.forget();
-        }
-        Ticket {
-            open: open.clone(),
-            has_slot,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.open.count.fetch_sub(1, Relaxed);
-        if self.has_slot {
-            self.open.slots.add_permits(1);
-        }
-    }
-}
-
-/// A worker's end: the sockets handed to it.
-pub struct Incoming(mpsc::Receiver<Accepted>);
-
-impl Incoming {
-    /// The next connection, registered with the current worker's runtime; `None` once listening has
-    /// ended and all were taken. The ticket is to be kept until the connection is closed.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub async fn next(&mut self) -> Option<io::Result<(TcpStream, Ticket)>> {
-        let Accepted { stream, ticket } = self.0.recv().await?;
-        Some(TcpStream::from_std(stream).map(|stream| (stream, ticket)))
-    }
-}
-
-/// A worker as the acceptor sees it.
-struct Target {
-    open: Arc<Open>,
-    sockets: mpsc::Sender<Accepted>,
-}
-
-/// Where accepted sockets go.
-struct Targets {
-    workers: Vec<Target>,
-    /// Accepted, and waiting for room with a worker. Here and not in the waiting future, so that
-    /// dropping that doesn't drop the client.
-    held: RefCell<Option<(StdStream, Slot)>>,
-}
-
-impl Targets {
-    /// # Cancel safety
-    /// The socket is kept for [`hand_over_held`](Self::hand_over_held).
-    async fn hand_over(&self, stream: StdStream, slot: Slot) {
-        self.held.replace(Some((stream, slot)));
-        self.hand_over_held().await;
-    }
-
-    /// Hands over what an earlier call was dropped with, if anything.
-    async fn hand_over_held(&self) {
-        if self.held.borrow().is_none() {
-            return;
-        }
-        let open = |target: &&Target| target.open.count.load(Relaxed);
-        let Some(target) = self.workers.iter().min_by_key(open) else {
-            return;
-        };
-        // Waits when the queue is full, and also when this task has done enough for one poll.
-        let room = target.sockets.reserve().await;
-        // There is none only when the worker is gone, which ends the process.
-        if let (Some((stream, slot)), Ok(room)) = (self.held.take(), room) {
-            let ticket = Ticket::new(&target.open, slot);
-            room.send(Accepted { stream, ticket });
-        }
-    }
-}
-
 /// Accepts for all workers.
 pub struct Acceptor {
     listener: StdListener,
@@ -301,28 +196,12 @@ impl Acceptor {
         metrics: Arc<metrics::Acceptor>,
     ) -> io::Result<(Self, Vec<Incoming>)> {
         let slots = Slots::new(max_connections, patience);
-        let pair = |_| {
-            let (sockets, receiver) = mpsc::channel(HAND_OVER);
-            (
-                Target {
-                    open: Arc::new(Open {
-                        count: AtomicUsize::new(0),
-                        slots: slots.free().clone(),
-                    }),
-                    sockets,
-                },
-                Incoming(receiver),
-            )
-        };
-        let (targets, ends) = (0..workers).map(pair).unzip();
+        let (targets, ends) = Targets::new(workers, slots.free());
         let acceptor = Acceptor {
             address: listener.local_addr()?,
             listener: listener.into_std()?,
             refusing: Cell::new(false),
-            targets: Targets {
-                workers: targets,
-                held: RefCell::new(None),
-            },
+            targets,
             slots,
             metrics,
         };

@@ -1,3 +1,7 @@
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::net::TcpStream;
+
 use super::*;
 
 /// It listens on all addresses, those of IPv6 too where there is any; the address to connect to.
