@@ -49,14 +49,22 @@ impl Clients {
     }
 
     fn round(&mut self) {
+        self.rounds_at_once(1);
+    }
+
+    fn rounds_at_once(&mut self, times: usize) {
         for connection in &mut self.connections {
-            connection
-                .send("GET", self.path, &[], b"")
-                .expect("it is open");
+            for _ in 0..times {
+                connection
+                    .send("GET", self.path, &[], b"")
+                    .expect("it is open");
+            }
         }
         for connection in &mut self.connections {
-            let response = connection.read_response("GET").expect("it is answered");
-            assert_eq!(response.status, self.status);
+            for _ in 0..times {
+                let response = connection.read_response("GET").expect("it is answered");
+                assert_eq!(response.status, self.status);
+            }
         }
     }
 
@@ -124,6 +132,40 @@ fn one_client_that_waits_for_its_answers_is_seldom_held() {
     let most = 8.0 * (start.elapsed().as_secs_f64() * 10.0 + 1.0);
     let slept = sleeps(&api);
     assert!(slept <= most, "{slept} of {most}");
+}
+
+/// Two workers: one has all connections while there is little to do, and each its share again when
+/// there is much. Nobody's answer is lost by that.
+#[test]
+fn connections_are_packed_and_spread_again() {
+    let mut api = Api::subcommand("helloworld")
+        .args(["--workers", "2", "--wake-interval", "5ms"])
+        .start();
+    api.wait_live(PATIENCE);
+    let mut clients = Clients::of(api.addr(), "/", 200);
+    let packed = |expected| api.metric("redis_api_http_connections_packed") == Some(expected);
+    let moved = |least| api.metric("redis_api_http_connections_moved_total") >= Some(least);
+    assert!(packed(0.0));
+    eventually(PATIENCE, "one worker is to have them all", || {
+        for _ in 0..20 {
+            clients.round();
+            pass(Duration::from_millis(5));
+        }
+        packed(1.0)
+    });
+    eventually(PATIENCE, "it has them", || {
+        clients.round();
+        moved(8.0)
+    });
+    eventually(PATIENCE, "each is to have its share", || {
+        clients.rounds_at_once(64);
+        packed(0.0)
+    });
+    eventually(PATIENCE, "it has it", || {
+        clients.round();
+        moved(16.0)
+    });
+    assert_eq!(api.metric("redis_api_http_connections"), Some(16.0));
 }
 
 #[test]

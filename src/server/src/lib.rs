@@ -80,7 +80,7 @@ pub mod exposition {
 pub mod parts {
     pub use crate::http::guard::Guard;
     pub use crate::http::hello::Hello;
-    pub use crate::http::server::{Limits, Server, Service, Timeouts, Transport};
+    pub use crate::http::server::{Limits, Server, Service, Ticket, Timeouts, Transport};
     pub use crate::http::service::{Api, Options as ServiceOptions};
     pub use crate::http::streams::{Places, Streams};
     pub use crate::metrics::{RoleMetrics, Side, Worker as WorkerMetrics};

@@ -17,9 +17,9 @@ use std::alloc::System;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis_api_server::parts::{Api, Limits, Server, Timeouts};
+use redis_api_server::parts::{Api, Limits, Server, Ticket, Timeouts};
 use redis_api_server::{CachingOptions, ReadMode};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{BODY, Worker};
@@ -36,7 +36,16 @@ const CONNECTIONS: usize = 256;
 const MAX_BYTES: usize = 900;
 
 /// What is kept with a connection: as large as the worker's ticket for it.
-type Ticket = [usize; 2];
+#[derive(Default)]
+struct OfThatSize {
+    _bytes: [usize; 2],
+}
+
+impl Ticket<tokio::net::TcpStream> for OfThatSize {
+    fn leave(&self, _: &tokio::net::TcpStream, _: Option<Instant>) -> bool {
+        false
+    }
+}
 
 /// Heap bytes of each connection since `region` began.
 fn bytes_each(region: &Region<'_, System>) -> usize {
@@ -55,7 +64,7 @@ fn connect(server: &Rc<Server<Api>>) -> Vec<TcpStream> {
         let (stream, _) = listener.accept().expect("a client");
         stream.set_nonblocking(true).expect("a socket");
         let stream = tokio::net::TcpStream::from_std(stream).expect("a runtime");
-        spawn_local(server.clone().serve(stream, Ticket::default()));
+        spawn_local(server.clone().serve(stream, OfThatSize::default()));
         client
     };
     (0..CONNECTIONS).map(connect).collect()

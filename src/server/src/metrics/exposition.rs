@@ -66,6 +66,16 @@ fn http(registry: &Registry) -> Vec<MetricFamily> {
             "Client connections that are open.",
             sum(|worker| &worker.http_connections),
         ),
+        gauge(
+            "redis_api_http_connections_packed",
+            "1 while one worker has all client connections (--wake-interval).",
+            sum(|worker| &worker.packed),
+        ),
+        counter(
+            "redis_api_http_connections_moved_total",
+            "Client connections that one worker has given to another (--wake-interval).",
+            sum(|worker| &worker.http_connections_moved),
+        ),
         counter(
             "redis_api_http_accept_errors_total",
             "Client connections that could not be accepted.",

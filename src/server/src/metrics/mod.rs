@@ -215,6 +215,8 @@ pub struct Worker {
     pub tracked_entries: Cell,
     /// Client connections that are open (a gauge).
     pub http_connections: Cell,
+    /// Client connections that came from another worker.
+    pub http_connections_moved: Cell,
     /// Streams that are open (a gauge).
     pub streams: Cell,
     /// Events that were sent on streams.
@@ -227,6 +229,8 @@ pub struct Worker {
     pub streams_cut: Cell,
     /// How often the worker slept before a look at its sockets.
     pub wake_sleeps: Cell,
+    /// 1 while this worker is to have all connections (a gauge).
+    pub packed: Cell,
     /// Written only when it changes and read only by probes: a lock costs nothing there.
     read_trouble: Mutex<Option<String>>,
 }
@@ -249,12 +253,14 @@ impl Default for Worker {
             tracked_invalidations: Cell::default(),
             tracked_entries: Cell::default(),
             http_connections: Cell::default(),
+            http_connections_moved: Cell::default(),
             streams: Cell::default(),
             stream_events: Cell::default(),
             stream_conflated: Cell::default(),
             streams_refused: Cell::default(),
             streams_cut: Cell::default(),
             wake_sleeps: Cell::default(),
+            packed: Cell::default(),
             read_trouble: Mutex::new(None),
         }
     }

@@ -204,6 +204,8 @@ fn series_with_known_labels_start_at_zero() {
     let scrape = scrape(&Registry::new(2, true));
     for series in [
         "redis_api_http_connections",
+        "redis_api_http_connections_packed",
+        "redis_api_http_connections_moved_total",
         "redis_api_http_accept_errors_total",
         "redis_api_http_accept_pauses_total",
         "redis_api_shed_total",

@@ -34,7 +34,7 @@ use crate::metrics;
 use slots::Slots;
 use workers::Targets;
 
-pub use workers::Incoming;
+pub use workers::{Client, Incoming, Origin, Ticket, Workers};
 
 mod slots;
 mod workers;
@@ -196,7 +196,7 @@ impl Acceptor {
         metrics: Arc<metrics::Acceptor>,
     ) -> io::Result<(Self, Vec<Incoming>)> {
         let slots = Slots::new(max_connections, patience);
-        let (targets, ends) = Targets::new(workers, slots.free());
+        let (targets, ends) = Targets::new(workers, slots.free().clone());
         let acceptor = Acceptor {
             address: listener.local_addr()?,
             listener: listener.into_std()?,
@@ -206,6 +206,11 @@ impl Acceptor {
             metrics,
         };
         Ok((acceptor, ends))
+    }
+
+    /// Those that it accepts for.
+    pub fn workers(&self) -> &Arc<Workers> {
+        self.targets.workers()
     }
 
     /// Accepts until dropped. A failed accept is logged, and followed by a pause.

@@ -10,6 +10,7 @@ mod admin;
 mod api;
 mod cores;
 mod limits;
+mod packing;
 mod signal;
 mod thread;
 mod wake;
@@ -39,6 +40,7 @@ use crate::metrics::Registry;
 use crate::net::listen::{self, Acceptor, BindError};
 use crate::net::{LOOKUP_THREADS, Resolver};
 use crate::token_file;
+use packing::Packing;
 use thread::{Plan, Seed};
 
 /// Between two looks at whether the read side has become usable.
@@ -257,6 +259,12 @@ async fn supervise<S: Service>(
         },
         limits: client_limits(options),
         wake_interval: options.wake_interval,
+        packing: Packing::new(
+            acceptor.workers().clone(),
+            registry.workers.clone(),
+            index,
+            wake::least_rate(options.wake_interval),
+        ),
         core,
         incoming,
         phases: phases.clone(),

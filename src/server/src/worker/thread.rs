@@ -4,18 +4,20 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
+use super::packing::Packing;
 use super::wake::{self, Pulse};
 use super::{Phase, cores};
-use crate::http::server::{Limits, Server, Service};
+use crate::http::server::{self, Limits, Server, Service};
 use crate::metrics;
 use crate::net::Resolver;
-use crate::net::listen::Incoming;
+use crate::net::listen::{Client, Incoming, Origin, Ticket};
 use crate::turn::Turn;
 
 /// What a service is made from, on the worker's own thread.
@@ -51,12 +53,20 @@ pub(super) struct Plan {
     pub limits: Limits,
     /// How long it may sleep before a look at its sockets; zero: not at all.
     pub wake_interval: Duration,
+    /// Which worker has the connections, if it may sleep.
+    pub packing: Packing,
     /// The core to bind the thread to.
     pub core: Option<usize>,
     pub incoming: Incoming,
     pub phases: watch::Receiver<Phase>,
     /// Told the worker's number when it ends, however it does.
     pub ended: mpsc::Sender<usize>,
+}
+
+impl server::Ticket<TcpStream> for Ticket {
+    fn leave(&self, stream: &TcpStream, retires: Option<Instant>) -> bool {
+        self.hand_over(stream, retires)
+    }
 }
 
 /// Tells that the worker has ended, also when it ends by a panic.
@@ -117,6 +127,7 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         mut phases,
         limits,
         wake_interval,
+        packing,
         ..
     } = plan;
     let turn = Rc::new(Turn::default());
@@ -132,13 +143,14 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
         mut random,
     } = seed;
     let of_server = random.fork();
-    let pulse = Rc::new(Pulse::new(wake_interval, turn.clone(), metrics.clone()));
+    let pulse = Pulse::new(wake_interval, packing, turn.clone(), metrics.clone());
+    let pulse = Rc::new(pulse);
     let service = make(&Context {
         index,
         workers,
         turn: turn.clone(),
         pulse: pulse.clone(),
-        metrics,
+        metrics: metrics.clone(),
         resolver,
         random: RefCell::new(random),
     });
@@ -147,15 +159,14 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
     let (quiet, counted) = (server.clone(), server.clone());
     pulse.watch(move || quiet.is_quiet());
     pulse.count(move || counted.in_progress());
+    let moved = server.clone();
+    pulse.relocate(move || moved.relocate());
     pulse.start();
     loop {
         tokio::select! {
             accepted = incoming.next() => match accepted {
                 None => break,
-                Some(Ok((stream, ticket))) => {
-                    pulse.connected();
-                    spawn_local(server.clone().serve(stream, ticket));
-                }
+                Some(Ok(client)) => serve(client, &server, &pulse, &metrics),
                 Some(Err(error)) => tracing::warn!("can't serve a connection: {error}"),
             },
             changed = phases.changed() => match changed {
@@ -171,4 +182,29 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
     }
     Pulse::stop();
     server.close().await;
+}
+
+/// Serves what the worker was given.
+fn serve<S: Service>(
+    client: Client,
+    server: &Rc<Server<S>>,
+    pulse: &Pulse,
+    metrics: &metrics::Worker,
+) {
+    let Client {
+        stream,
+        ticket,
+        from,
+    } = client;
+    let server = server.clone();
+    match from {
+        Origin::Client => {
+            pulse.connected();
+            spawn_local(server.serve(stream, ticket));
+        }
+        Origin::Worker { retires } => {
+            metrics.http_connections_moved.add(1);
+            spawn_local(server.resume(stream, ticket, retires));
+        }
+    }
 }

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::packing::Packing;
 use crate::metrics;
 use crate::turn::Turn;
 
@@ -56,6 +57,11 @@ const TRIAL: Duration = Duration::from_millis(30);
 
 /// How much longer than asked for a sleep may take: the kernel's timer slack is 50 µs.
 const SLACK: Duration = Duration::from_micros(200);
+
+/// Requests a second from which one worker may sleep for so long.
+pub(super) fn least_rate(interval: Duration) -> f64 {
+    WORTHWHILE / interval.as_secs_f64()
+}
 
 /// What a worker does that has run out of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,12 +198,15 @@ pub struct Pulse {
     turn: Rc<Turn>,
     metrics: Arc<metrics::Worker>,
     moderation: RefCell<Moderation>,
+    packing: Packing,
     /// A connection has come since the worker last ran out of work.
     connected: Cell<bool>,
     /// All who may have something unfinished.
     watched: RefCell<Vec<IsQuiet>>,
     /// How many requests are being answered.
     in_progress: RefCell<Box<dyn Fn() -> usize>>,
+    /// Has connections look for where they belong.
+    relocate: RefCell<Box<dyn Fn()>>,
 }
 
 thread_local! {
@@ -206,14 +215,21 @@ thread_local! {
 }
 
 impl Pulse {
-    pub(super) fn new(interval: Duration, turn: Rc<Turn>, metrics: Arc<metrics::Worker>) -> Self {
+    pub(super) fn new(
+        interval: Duration,
+        packing: Packing,
+        turn: Rc<Turn>,
+        metrics: Arc<metrics::Worker>,
+    ) -> Self {
         Pulse {
             turn,
             metrics,
             moderation: RefCell::new(Moderation::new(interval)),
+            packing,
             connected: Cell::new(false),
             watched: RefCell::default(),
             in_progress: RefCell::new(Box::new(|| 0)),
+            relocate: RefCell::new(Box::new(|| {})),
         }
     }
 
@@ -225,6 +241,11 @@ impl Pulse {
     /// Requests that are being answered, and so have arrived.
     pub(super) fn count(&self, in_progress: impl Fn() -> usize + 'static) {
         *self.in_progress.borrow_mut() = Box::new(in_progress);
+    }
+
+    /// Has the worker's connections look for where they belong.
+    pub(super) fn relocate(&self, relocate: impl Fn() + 'static) {
+        *self.relocate.borrow_mut() = Box::new(relocate);
     }
 
     /// A client has connected.
@@ -250,6 +271,11 @@ impl Pulse {
             answered,
         };
         let (now, began) = (self.turn.clock(), self.turn.take_began());
+        let work = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        if self.packing.on_idle(now, work) {
+            (self.relocate.borrow())();
+            return;
+        }
         let connected = self.connected.take();
         let may_sleep = |until| {
             let due = self.turn.next_deadline();

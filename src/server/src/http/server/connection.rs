@@ -28,7 +28,7 @@ use super::call::Adapter;
 use super::feed::Streamed;
 use super::io::{Io, MAX_LINGER, Socket, Transport};
 use super::table::{Cut, State};
-use super::{Server, Service};
+use super::{Server, Service, Ticket};
 
 /// Bytes of an answer for which a worker keeps room.
 const MAX_OUT: usize = 64 * 1024;
@@ -56,7 +56,7 @@ pub struct Connection<S: Service, T: Transport, K> {
     /// What the client may send then before it is cut off, in bytes.
     left: u32,
     /// Kept until the connection is closed.
-    _ticket: K,
+    ticket: K,
 }
 
 impl<S: Service, T: Transport, K> Unpin for Connection<S, T, K> {}
@@ -65,9 +65,19 @@ impl<S: Service, T: Transport, K> Unpin for Connection<S, T, K> {}
 enum Step {
     Again,
     End,
+    /// Another worker goes on.
+    Leave,
 }
 
-impl<S: Service, T: Transport, K> Connection<S, T, K> {
+/// What comes behind the last request.
+enum Over {
+    /// The end of the connection.
+    Ended,
+    /// Nothing: another worker has the connection.
+    Left,
+}
+
+impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
     pub fn new(server: Rc<Server<S>>, socket: Rc<Socket<T>>, ticket: K) -> Self {
         Connection {
             server,
@@ -79,12 +89,12 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
             client_ends: false,
             ending: false,
             left: MAX_LINGER,
-            _ticket: ticket,
+            ticket,
         }
     }
 
-    /// Does what can be done now; ready when the connection ends.
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Does what can be done now; ready when there are no more requests here.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         loop {
             let step = if self.repeat.is_some() {
                 self.poll_repeat(cx)
@@ -97,8 +107,10 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
             } else {
                 self.poll_http(cx)
             };
-            if let Step::End = ready!(step) {
-                return Poll::Ready(());
+            match ready!(step) {
+                Step::Again => {}
+                Step::End => return Poll::Ready(Over::Ended),
+                Step::Leave => return Poll::Ready(Over::Left),
             }
         }
     }
@@ -113,6 +125,7 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
             Poll::Pending if entry.is_closing() && !socket.has_arrived() => {
                 return Poll::Ready(Step::End);
             }
+            Poll::Pending if self.leaves() => return Poll::Ready(Step::Leave),
             Poll::Pending => return Poll::Pending,
         }
         let now = server.turn.now();
@@ -143,6 +156,19 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
             }
         }
         Poll::Ready(Step::Again)
+    }
+
+    /// Whether another worker goes on with the connection, if it may have to and nothing is in
+    /// progress on it.
+    fn leaves(&self) -> bool {
+        let (entry, socket) = (self.socket.entry(), &self.socket);
+        if !entry.is_astray() || entry.state() != State::Idle || !socket.is_empty() {
+            return false;
+        }
+        entry.set_astray(false);
+        let leave = |stream: &T| self.ticket.leave(stream, entry.retires());
+        // One that ends with its next answer need not move.
+        !entry.is_last() && socket.with_stream(leave)
     }
 
     /// Answers a request whose head is known.
@@ -245,27 +271,18 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
         }
     }
 
-    /// Requests and answers are over.
-    fn end(&mut self) {
-        self.http = None;
-        self.stream = None;
-        if self.repeat.take().is_some() {
-            self.server.end_repeat();
-        }
-    }
-
-    /// Serves, until there are no more requests.
-    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Serves, until there are no more requests here.
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         if self.socket.entry().cut().is_some() {
             if let Some(stream) = &mut self.stream {
                 stream.feed.on_cut();
             }
-            return Poll::Ready(());
+            return Poll::Ready(Over::Ended);
         }
         self.socket.begin_turn();
         self.rest();
-        if self.poll_exchange(cx).is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(over) = self.poll_exchange(cx) {
+            return Poll::Ready(over);
         }
         let entry = self.socket.entry();
         if entry.is_closing() && entry.state() == State::Idle {
@@ -275,16 +292,20 @@ impl<S: Service, T: Transport, K> Connection<S, T, K> {
     }
 }
 
-impl<S: Service, T: Transport, K> Future for Connection<S, T, K> {
+impl<S: Service, T: Transport, K: Ticket<T>> Future for Connection<S, T, K> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.socket.entry().listen(cx.waker());
         if !this.ending {
-            ready!(this.poll_serve(cx));
+            let over = ready!(this.poll_serve(cx));
             this.end();
             let entry = this.socket.entry();
+            if let Over::Left = over {
+                this.server.forget(entry);
+                return Poll::Ready(());
+            }
             let gives_up = entry.cut() == Some(Cut::SlowReader);
             if gives_up {
                 this.socket.give_up();
@@ -301,6 +322,17 @@ impl<S: Service, T: Transport, K> Future for Connection<S, T, K> {
         ready!(this.socket.poll_finish(cx, &mut this.left));
         this.server.forget(this.socket.entry());
         Poll::Ready(())
+    }
+}
+
+impl<S: Service, T: Transport, K> Connection<S, T, K> {
+    /// Requests and answers are over.
+    fn end(&mut self) {
+        self.http = None;
+        self.stream = None;
+        if self.repeat.take().is_some() {
+            self.server.end_repeat();
+        }
     }
 }
 

@@ -202,6 +202,11 @@ impl<T: Transport> Socket<T> {
         self.stream.borrow().has_arrived()
     }
 
+    /// What `look` makes of the stream.
+    pub fn with_stream<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.stream.borrow())
+    }
+
     /// Sends an answer that hyper has no part in, or keeps it for [`poll_send`](Self::poll_send).
     pub fn send(&self, cx: &mut Context<'_>, answer: &[u8]) -> io::Result<()> {
         let mut sent = 0;

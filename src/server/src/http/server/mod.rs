@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -122,6 +123,21 @@ pub enum Refusal {
     Late,
 }
 
+/// What is kept for as long as a connection over `T` is open.
+pub trait Ticket<T>: 'static {
+    /// Has another server go on with the connection, if that is where it belongs; its next answer
+    /// is to be the last one from `retires` on. Nothing is in progress on it, and no byte of a
+    /// request was read. `true`: `stream` is only to be dropped.
+    fn leave(&self, stream: &T, retires: Option<Instant>) -> bool;
+}
+
+/// For a server that shares its connections with no other.
+impl<T> Ticket<T> for () {
+    fn leave(&self, _: &T, _: Option<Instant>) -> bool {
+        false
+    }
+}
+
 /// The HTTP side of one worker.
 pub struct Server<S: Service> {
     service: S,
@@ -182,12 +198,32 @@ impl<S: Service> Server<S> {
     /// run yet.
     ///
     /// [`close`]: Self::close
-    pub fn serve<T: Transport, K: 'static>(
+    pub fn serve<T: Transport, K: Ticket<T>>(
         self: Rc<Self>,
         stream: T,
         ticket: K,
     ) -> impl Future<Output = ()> {
         let entry = self.table.insert(self.turn.now());
+        self.serve_as(entry, stream, ticket)
+    }
+
+    /// The same, for one that has left another server.
+    pub fn resume<T: Transport, K: Ticket<T>>(
+        self: Rc<Self>,
+        stream: T,
+        ticket: K,
+        retires: Option<Instant>,
+    ) -> impl Future<Output = ()> {
+        let entry = self.table.resume(self.turn.now(), retires);
+        self.serve_as(entry, stream, ticket)
+    }
+
+    fn serve_as<T: Transport, K: Ticket<T>>(
+        self: Rc<Self>,
+        entry: Rc<Entry>,
+        stream: T,
+        ticket: K,
+    ) -> impl Future<Output = ()> {
         self.service.on_connections(self.table.len());
         let socket = Socket::new(stream, self.inbox.clone(), entry, self.turn.clone());
         Connection::new(self, socket, ticket)
@@ -225,6 +261,12 @@ impl<S: Service> Server<S> {
     /// Requests that are being answered.
     pub fn in_progress(&self) -> usize {
         self.in_flight.get()
+    }
+
+    /// Asks each connection's ticket once where it belongs, as soon as nothing is in progress on
+    /// it.
+    pub fn relocate(&self) {
+        self.table.relocate();
     }
 
     /// From now on every answer says `Connection: close`, and streams end in their time.

@@ -74,6 +74,8 @@ pub struct Entry {
     parsing: Cell<bool>,
     /// The connection has been idle for so long that it should go.
     rest: Cell<bool>,
+    /// It may belong to another worker.
+    astray: Cell<bool>,
     /// An answer without an end that the service has begun, and the connection not yet taken over.
     stream: Cell<Option<Box<Streamed>>>,
     task: RefCell<Option<Waker>>,
@@ -96,6 +98,7 @@ impl Entry {
             used: Cell::new(false),
             parsing: Cell::new(false),
             rest: Cell::new(false),
+            astray: Cell::new(false),
             stream: Cell::new(None),
             task: RefCell::new(None),
             key: OnceCell::new(),
@@ -204,6 +207,21 @@ impl Entry {
     /// Whether the connection should throw away what it does not need while it is idle; said once.
     pub(super) fn take_rest(&self) -> bool {
         self.rest.replace(false)
+    }
+
+    /// Whether it may belong to another worker.
+    pub(super) fn is_astray(&self) -> bool {
+        self.astray.get()
+    }
+
+    /// Says whether it may belong to another worker.
+    pub(super) fn set_astray(&self, astray: bool) {
+        self.astray.set(astray);
+    }
+
+    /// From when on the next answer is to be the last one, if it has an age.
+    pub(super) fn retires(&self) -> Option<Instant> {
+        self.retires.get()
     }
 
     /// The present state has lasted for as long as it may.
@@ -351,7 +369,17 @@ impl Table {
 
     pub fn insert(&self, now: Instant) -> Rc<Entry> {
         let age = self.timeouts.age_of_one(self.random.borrow_mut().f64());
-        let retires = age.map(|age| now + age);
+        self.insert_until(now, age.map(|age| now + age))
+    }
+
+    /// A connection that was open elsewhere, whose next answer is the last one from `retires` on.
+    pub fn resume(&self, now: Instant, retires: Option<Instant>) -> Rc<Entry> {
+        let entry = self.insert_until(now, retires);
+        entry.used.set(true);
+        entry
+    }
+
+    fn insert_until(&self, now: Instant, retires: Option<Instant>) -> Rc<Entry> {
         let entry = Rc::new(Entry::new(
             now,
             self.ending.get().is_some(),
@@ -436,6 +464,14 @@ impl Table {
             .borrow()
             .iter()
             .for_each(|(_, entry)| entry.close());
+    }
+
+    /// Has each connection ask where it belongs, as soon as nothing is in progress on it.
+    pub fn relocate(&self) {
+        for (_, entry) in &*self.entries.borrow() {
+            entry.astray.set(true);
+            entry.wake();
+        }
     }
 
     /// As if every connection had been idle for long.

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::*;
 use fastrand::Rng;
 
+mod moving;
 mod repeats;
 mod streams;
 

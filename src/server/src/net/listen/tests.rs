@@ -1,5 +1,4 @@
-use std::sync::atomic::Ordering::Relaxed;
-
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
@@ -79,7 +78,7 @@ fn what_can_not_be_listened_on_is_named_with_the_cure() {
 fn a_few_connections_are_spread_evenly() {
     run(async {
         let (acceptor, mut ends, address) = acceptor(2, 100).await;
-        let open = |worker: usize| acceptor.targets.workers[worker].open.count.load(Relaxed);
+        let open = |worker: usize| acceptor.workers().open(worker);
         let mut clients = Vec::new();
         for _ in 0..10 {
             clients.push(TcpStream::connect(address).await.unwrap());
@@ -100,12 +99,105 @@ fn a_few_connections_are_spread_evenly() {
     });
 }
 
+/// What was said to those who have it.
+async fn client_of(end: &mut Incoming) -> Client {
+    end.next().await.expect("it listens").expect("a runtime")
+}
+
+#[test]
+fn connections_go_where_they_belong() {
+    run(async {
+        let (acceptor, mut ends, address) = acceptor(2, 4).await;
+        let workers = acceptor.workers().clone();
+        let open = || (workers.open(0), workers.open(1));
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        accept_until(&acceptor, || open() == (2, 2)).await;
+        let mut served = Vec::new();
+        for end in [0, 0, 1, 1] {
+            served.push(client_of(&mut ends[end]).await);
+        }
+        // Each has its share.
+        assert!(
+            !served
+                .iter()
+                .any(|it| it.ticket.hand_over(&it.stream, None))
+        );
+
+        workers.pack(true);
+        let retires = Some(std::time::Instant::now());
+        let leaving = served.split_off(2);
+        for client in leaving {
+            assert!(client.ticket.hand_over(&client.stream, retires));
+        }
+        assert_eq!(open(), (4, 0));
+        for _ in 0..2 {
+            let moved = client_of(&mut ends[0]).await;
+            assert_eq!(moved.from, Origin::Worker { retires });
+            assert!(!moved.ticket.hand_over(&moved.stream, None), "it is there");
+            served.push(moved);
+        }
+        assert!(acceptor.slots.free().available_permits() == 0, "still open");
+
+        workers.pack(false);
+        for client in &served {
+            client.ticket.hand_over(&client.stream, None);
+        }
+        assert_eq!(open(), (2, 2));
+        let moved = [client_of(&mut ends[1]).await, client_of(&mut ends[1]).await];
+        served.clear();
+        assert_eq!(open(), (0, 2));
+        assert_eq!(acceptor.slots.free().available_permits(), 2);
+        drop(moved);
+        assert_eq!(acceptor.slots.free().available_permits(), 4);
+    });
+}
+
+#[test]
+fn what_is_moved_is_the_same_connection() {
+    run(async {
+        let (acceptor, mut ends, address) = acceptor(2, 2).await;
+        let workers = acceptor.workers().clone();
+        workers.pack(true);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        accept_until(&acceptor, || workers.open(0) == 1).await;
+        let first = client_of(&mut ends[0]).await;
+        // One alone is nowhere better off.
+        workers.pack(false);
+        assert!(!first.ticket.hand_over(&first.stream, None));
+        workers.pack(true);
+        let _second = TcpStream::connect(address).await.unwrap();
+        accept_until(&acceptor, || workers.open(0) == 2).await;
+        workers.pack(false);
+        client.write_all(b"before").await.unwrap();
+        assert!(first.ticket.hand_over(&first.stream, None));
+        drop(first);
+        client.write_all(b" and after").await.unwrap();
+        let mut moved = client_of(&mut ends[1]).await;
+        let mut read = [0; 16];
+        moved.stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"before and after");
+        // Nobody is left to take it once listening has ended.
+        acceptor.finish().await;
+        workers.pack(true);
+        assert!(!moved.ticket.hand_over(&moved.stream, None));
+        assert!(ends[1].next().await.is_none());
+        moved.stream.write_all(b"answer").await.unwrap();
+        drop(moved);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer", "and then it is closed");
+    });
+}
+
 #[test]
 fn past_the_limit_clients_wait_in_the_backlog() {
     run(async {
         let (acceptor, mut ends, address) = acceptor(1, 2).await;
         let metrics = acceptor.metrics.clone();
-        let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
+        let open = || acceptor.workers().open(0);
         let mut clients = Vec::new();
         for _ in 0..3 {
             clients.push(TcpStream::connect(address).await.unwrap());
@@ -127,7 +219,7 @@ fn past_the_limit_clients_wait_in_the_backlog() {
 fn who_has_waited_for_too_long_is_refused_until_there_is_a_slot() {
     run(async {
         let (acceptor, mut ends, address) = acceptor(1, 8).await;
-        let open = || acceptor.targets.workers[0].open.count.load(Relaxed);
+        let open = || acceptor.workers().open(0);
         let mut clients = Vec::new();
         for _ in 0..9 {
             clients.push(TcpStream::connect(address).await.unwrap());
