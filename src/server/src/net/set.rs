@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 
 use super::dial::Stream;
 use super::driver::Driver;
@@ -21,8 +23,26 @@ pub struct Set<W> {
 #[derive(Default)]
 struct Driving {
     future: RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
-    /// Of its own task: whoever polls it, that one is to be woken.
-    waker: RefCell<Option<Waker>>,
+    /// Whoever polls the driver, its own task is to be woken.
+    signal: RefCell<Option<(Arc<Signal>, Waker)>>,
+}
+
+/// Wakes a driver's task, and knows of it until the driver is polled: by then the runtime has
+/// heard of something on its socket, it has something to send, or its timer is due.
+struct Signal {
+    task: Waker,
+    rung: AtomicBool,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Relaxed);
+        self.task.wake_by_ref();
+    }
 }
 
 impl Driving {
@@ -31,28 +51,40 @@ impl Driving {
         *self.future.borrow_mut() = Some(Box::pin(driver));
         let driving = self.clone();
         tokio::task::spawn_local(poll_fn(move |cx| {
-            let mut waker = driving.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
-            }
-            drop(waker);
-            driving.poll(cx)
+            driving.listen(cx.waker());
+            driving.poll()
         }));
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// This is the waker of its own task.
+    fn listen(&self, task: &Waker) {
+        let mut signal = self.signal.borrow_mut();
+        if signal
+            .as_ref()
+            .is_none_or(|(signal, _)| !signal.task.will_wake(task))
+        {
+            let new = Arc::new(Signal {
+                task: task.clone(),
+                rung: AtomicBool::new(false),
+            });
+            *signal = Some((new.clone(), new.into()));
+        }
+    }
+
+    fn poll(&self) -> Poll<()> {
+        let signal = self.signal.borrow();
         // It is running already if it can't be borrowed: then this is a call from within it.
-        let Ok(mut future) = self.future.try_borrow_mut() else {
+        let (Some((signal, waker)), Ok(mut future)) = (&*signal, self.future.try_borrow_mut())
+        else {
             return Poll::Pending;
         };
         let Some(driver) = &mut *future else {
             return Poll::Ready(());
         };
+        signal.rung.store(false, Relaxed);
+        let mut cx = Context::from_waker(waker);
         // Not held back by what its caller has done in this turn.
-        let polled = pin!(tokio::task::unconstrained(driver.as_mut())).poll(cx);
+        let polled = pin!(tokio::task::unconstrained(driver.as_mut())).poll(&mut cx);
         if polled.is_ready() {
             *future = None;
         }
@@ -60,12 +92,16 @@ impl Driving {
     }
 
     fn receive(&self) {
-        let waker = self.waker.borrow().clone();
-        if let Some(waker) = waker {
-            // Its end is seen by its own task.
-            if self.poll(&mut Context::from_waker(&waker)).is_ready() {
-                waker.wake();
-            }
+        let signal = self.signal.borrow();
+        let Some((_, waker)) = signal
+            .as_ref()
+            .filter(|(signal, _)| signal.rung.load(Relaxed))
+        else {
+            return;
+        };
+        // Its end is seen by its own task.
+        if self.poll().is_ready() {
+            waker.wake_by_ref();
         }
     }
 }
@@ -110,8 +146,8 @@ impl<W: 'static> Set<W> {
         }
     }
 
-    /// Has what has arrived on the links so far handed out now, rather than when the turn comes to
-    /// their tasks. Not for [`Owner`]'s methods.
+    /// Has what the runtime knows to have arrived on the links handed out now, rather than when the
+    /// turn comes to their tasks. Not for [`Owner`]'s methods.
     pub fn receive(&self) {
         self.drivers.iter().for_each(|driving| driving.receive());
     }
