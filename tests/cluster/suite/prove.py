@@ -145,18 +145,14 @@ def sidekick(mode, **flags):
     return Form("sidekick", flags={"READ_MODE": mode, **flags}, sidecars=sidecars)
 
 
-# What is compared most stands side by side. (On the two workers of a pod 500us is too short for a
-# sleep below 8,000/s: that row shows what the flag costs where it can't pay. One worker instead of
-# two is what packing connections at low rates could save.)
+# What is compared most stands side by side. (500us is too short for a sleep below 4,000/s.)
 FORMS = {
     "naive": Form("naive", flags={"READ_MODE": "batch"}),
     "sidekick, batch": sidekick("batch"),
     "sidekick, tracked": sidekick("tracked"),
     talk.CEILING: Form("rig", name="helloworldserver"),
-    "sidekick, tracked, 500us": sidekick("tracked", WAKE_INTERVAL="500us"),
+    "sidekick, tracked, 1ms": sidekick("tracked", WAKE_INTERVAL="1ms"),
     "sidekick, tracked, 2ms": sidekick("tracked", WAKE_INTERVAL="2ms"),
-    "sidekick, tracked, 2ms, one worker":
-        sidekick("tracked", WAKE_INTERVAL="2ms", WORKERS="1"),
 }
 # FORMS=helloworld;sidekick, tracked: these rows alone.
 if os.environ.get("FORMS"):
