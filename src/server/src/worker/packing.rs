@@ -9,7 +9,7 @@
 //! - Never without a wake interval.
 //! - Never while there are more than [`MAX_RATE`] requests a second, or [`MAX_OPEN`] connections,
 //!   nor while the first worker is at work for more than [`MAX_BUSY`] of its time: connections are
-//!   spread again within [`WINDOW`] of that.
+//!   spread again after [`MUCH`] windows of that.
 //! - Packed after [`CALM`] at the earliest, so that a load that comes and goes doesn't make
 //!   connections come and go.
 
@@ -38,6 +38,10 @@ const MAX_OPEN: usize = 256;
 /// The time over which rate and work are taken.
 const WINDOW: Duration = Duration::from_millis(100);
 
+/// So many windows in a row with too much to do are no moment's stall, behind which what has waited
+/// comes at once.
+const MUCH: u32 = 3;
+
 /// For so long there must have been little to do.
 const CALM: Duration = Duration::from_secs(5);
 
@@ -57,8 +61,10 @@ struct Decision {
     /// Requests a second from which one worker that has them all may sleep.
     least: f64,
     packed: bool,
-    /// Since when there has been little to do.
+    /// Since when there has been little to do, where they are spread.
     calm: Option<Instant>,
+    /// For how many windows there has been too much to do, where they are packed.
+    much: u32,
 }
 
 impl Decision {
@@ -70,13 +76,17 @@ impl Decision {
             && load.busy <= share * MAX_BUSY
             && load.open as f64 <= share * MAX_OPEN as f64;
         if self.packed {
-            self.packed = fits;
+            self.much = if fits { 0 } else { self.much + 1 };
+            self.packed = self.much < MUCH;
         } else if fits && load.rate >= self.least {
             let since = *self.calm.get_or_insert(now);
             self.packed = now.saturating_duration_since(since) >= CALM;
         }
         if self.packed || !fits {
             self.calm = None;
+        }
+        if !self.packed {
+            self.much = 0;
         }
         self.packed
     }
@@ -121,6 +131,7 @@ impl Packing {
                 least,
                 packed: false,
                 calm: None,
+                much: 0,
             }),
             window: Cell::new(None),
             packed: Cell::new(false),
@@ -157,7 +168,7 @@ impl Packing {
         };
         self.window.set(Some(next));
         let packed = self.decision.borrow_mut().decide(now, load);
-        self.workers.pack(packed);
+        self.workers.pack(if packed { MAX_OPEN } else { 0 });
         if let Some(table) = self.tables.get(self.index) {
             table.packed.set(packed.into());
         }
@@ -188,6 +199,7 @@ mod tests {
             least: 1_000.0,
             packed: false,
             calm: None,
+            much: 0,
         }
     }
 
@@ -210,12 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn it_spreads_at_once_what_is_much_and_stays_packed_on_less() {
+    fn it_spreads_what_is_much_for_a_while_and_stays_packed_on_less() {
         let of = |rate, busy, open| Load { rate, busy, open };
         let after = |load| {
             let mut decision = decision();
             assert!(windows(&mut decision, CALM_LOAD).is_some());
-            decision.decide(Instant::now(), load)
+            for _ in 1..MUCH {
+                assert!(decision.decide(Instant::now(), load), "{load:?}");
+            }
+            assert!(decision.decide(Instant::now(), CALM_LOAD));
+            (0..MUCH).fold(true, |_, _| decision.decide(Instant::now(), load))
         };
         assert!(!after(of(MAX_RATE + 1.0, 0.1, 100)));
         assert!(!after(of(3_000.0, 0.31, 100)));

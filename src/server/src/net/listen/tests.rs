@@ -126,7 +126,7 @@ fn connections_go_where_they_belong() {
                 .any(|it| it.ticket.hand_over(&it.stream, None))
         );
 
-        workers.pack(true);
+        workers.pack(usize::MAX);
         let retires = Some(std::time::Instant::now());
         let leaving = served.split_off(2);
         for client in leaving {
@@ -141,7 +141,7 @@ fn connections_go_where_they_belong() {
         }
         assert!(acceptor.slots.free().available_permits() == 0, "still open");
 
-        workers.pack(false);
+        workers.pack(0);
         for client in &served {
             client.ticket.hand_over(&client.stream, None);
         }
@@ -150,6 +150,14 @@ fn connections_go_where_they_belong() {
         served.clear();
         assert_eq!(open(), (0, 2));
         assert_eq!(acceptor.slots.free().available_permits(), 2);
+
+        // The first one is to have one, and then each its share of the others.
+        workers.pack(1);
+        for client in &moved {
+            client.ticket.hand_over(&client.stream, None);
+        }
+        assert_eq!(open(), (1, 1));
+        drop(client_of(&mut ends[0]).await);
         drop(moved);
         assert_eq!(acceptor.slots.free().available_permits(), 4);
     });
@@ -160,17 +168,17 @@ fn what_is_moved_is_the_same_connection() {
     run(async {
         let (acceptor, mut ends, address) = acceptor(2, 2).await;
         let workers = acceptor.workers().clone();
-        workers.pack(true);
+        workers.pack(usize::MAX);
         let mut client = TcpStream::connect(address).await.unwrap();
         accept_until(&acceptor, || workers.open(0) == 1).await;
         let first = client_of(&mut ends[0]).await;
         // One alone is nowhere better off.
-        workers.pack(false);
+        workers.pack(0);
         assert!(!first.ticket.hand_over(&first.stream, None));
-        workers.pack(true);
+        workers.pack(usize::MAX);
         let _second = TcpStream::connect(address).await.unwrap();
         accept_until(&acceptor, || workers.open(0) == 2).await;
-        workers.pack(false);
+        workers.pack(0);
         client.write_all(b"before").await.unwrap();
         assert!(first.ticket.hand_over(&first.stream, None));
         drop(first);
@@ -181,7 +189,7 @@ fn what_is_moved_is_the_same_connection() {
         assert_eq!(&read, b"before and after");
         // Nobody is left to take it once listening has ended.
         acceptor.finish().await;
-        workers.pack(true);
+        workers.pack(usize::MAX);
         assert!(!moved.ticket.hand_over(&moved.stream, None));
         assert!(ends[1].next().await.is_none());
         moved.stream.write_all(b"answer").await.unwrap();

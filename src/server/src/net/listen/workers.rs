@@ -9,7 +9,7 @@ use std::io;
 use std::net::TcpStream as StdStream;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use tokio::net::TcpStream;
@@ -53,8 +53,8 @@ pub struct Workers {
     list: Vec<Worker>,
     /// Where slots go back to.
     slots: Arc<Semaphore>,
-    /// The first one is to have all connections.
-    packed: AtomicBool,
+    /// The first one is to have this many connections before any other has one.
+    packed: AtomicUsize,
 }
 
 impl Workers {
@@ -69,20 +69,25 @@ impl Workers {
         worker.map_or(0, |worker| worker.open.load(Relaxed))
     }
 
-    /// Whether the first one is to have all connections.
+    /// Whether the first one is to have connections before any other has one.
     pub fn is_packed(&self) -> bool {
-        self.packed.load(Relaxed)
+        self.packed.load(Relaxed) > 0
     }
 
-    /// Has the first one have all connections from now on, or each its share. This is about new
-    /// ones: others come and go by [`Ticket::hand_over`].
-    pub fn pack(&self, packed: bool) {
-        self.packed.store(packed, Relaxed);
+    /// Has the first one have so many connections before any other has one; 0: each has its share.
+    /// This is about new ones: others come and go by [`Ticket::hand_over`].
+    pub fn pack(&self, first: usize) {
+        self.packed.store(first, Relaxed);
+    }
+
+    /// Whether the first one is to have the next connection, whatever the others have.
+    fn first_has_room(&self) -> bool {
+        self.open(0) < self.packed.load(Relaxed)
     }
 
     /// Who is to have the next connection.
     fn next(&self) -> usize {
-        if self.is_packed() {
+        if self.first_has_room() {
             return 0;
         }
         let least = (0..self.count()).min_by_key(|&worker| self.open(worker));
@@ -91,9 +96,11 @@ impl Workers {
 
     /// Who is to have a connection of this one; `None`: it is where it belongs.
     fn better_than(&self, worker: usize) -> Option<usize> {
+        if self.first_has_room() {
+            return (worker != 0).then_some(0);
+        }
         let next = self.next();
-        let pays = self.is_packed() || self.open(next) + 1 < self.open(worker);
-        (next != worker && pays).then_some(next)
+        (self.open(next) + 1 < self.open(worker)).then_some(next)
     }
 }
 
@@ -221,7 +228,7 @@ impl Targets {
         let workers = Arc::new(Workers {
             list: queues.iter().map(worker).collect(),
             slots,
-            packed: AtomicBool::new(false),
+            packed: AtomicUsize::new(0),
         });
         let targets = Targets {
             workers,
