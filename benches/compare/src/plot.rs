@@ -22,8 +22,12 @@ struct Panel<'a> {
     rows: Vec<(&'a str, Spread)>,
 }
 
-pub fn svg(costs: &[(Point, Vec<Cost>)]) -> String {
+/// `None`: nothing was compared with hyper.
+pub fn svg(costs: &[(Point, Vec<Cost>)]) -> Option<String> {
     let panels: Vec<Panel<'_>> = costs.iter().filter_map(panel).collect();
+    if panels.is_empty() {
+        return None;
+    }
     let bounds = || {
         panels
             .iter()
@@ -86,7 +90,7 @@ pub fn svg(costs: &[(Point, Vec<Cost>)]) -> String {
         top = bottom + ROW;
     }
     text.push_str("</svg>\n");
-    text
+    Some(text)
 }
 
 /// `None`: no ratios to the common base there.

@@ -81,7 +81,9 @@ pub fn write(folder: &Path) -> Result<String> {
     );
     let costs = costs(&runs.into_iter().map(|run| run.1).collect::<Vec<_>>());
     fs::write(folder.join("summary.csv"), summary(&costs))?;
-    fs::write(folder.join("compare.svg"), plot::svg(&costs))?;
+    if let Some(plot) = plot::svg(&costs) {
+        fs::write(folder.join("compare.svg"), plot)?;
+    }
     let tables = tables(&costs);
     fs::write(folder.join("compare.md"), &tables)?;
     Ok(tables)
