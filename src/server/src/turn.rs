@@ -59,6 +59,11 @@ impl Turn {
         self.began.take()
     }
 
+    /// The same, without forgetting it.
+    pub fn began(&self) -> Option<Instant> {
+        self.began.get()
+    }
+
     /// Has the runtime look at the sockets once more before it waits for them.
     pub fn look_again(&self) {
         if let Some(end) = &*self.end.borrow() {

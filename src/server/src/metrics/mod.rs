@@ -231,6 +231,8 @@ pub struct Worker {
     pub wake_sleeps: Cell,
     /// 1 while this worker is to have all connections (a gauge).
     pub packed: Cell,
+    /// For how long the worker was at work, in nanoseconds; where it may sleep.
+    pub work_nanos: Cell,
     /// Written only when it changes and read only by probes: a lock costs nothing there.
     read_trouble: Mutex<Option<String>>,
 }
@@ -261,6 +263,7 @@ impl Default for Worker {
             streams_cut: Cell::default(),
             wake_sleeps: Cell::default(),
             packed: Cell::default(),
+            work_nanos: Cell::default(),
             read_trouble: Mutex::new(None),
         }
     }

@@ -1,9 +1,10 @@
 //! Accepting clients and spreading them over the workers.
 //!
 //! One task accepts for all and hands each socket to the worker with the fewest open connections,
-//! so that a handful of long-lived connections loads all cores alike. (`SO_REUSEPORT` spreads by
-//! hash: of ten connections it often gives one of two workers two.) The backlog is one queue, and
-//! nothing in it is lost when listening ends.
+//! so that a handful of long-lived connections loads all cores alike; or to the first one, while
+//! that is to have them all ([`Workers::pack`]). (`SO_REUSEPORT` spreads by hash: of ten
+//! connections it often gives one of two workers two.) The backlog is one queue, and nothing in it
+//! is lost when listening ends.
 //!
 //! Invariants: no more connections are open than the limit allows, except those that wait when
 //! listening ends. While it is reached nothing is accepted: the backlog holds the clients, but not

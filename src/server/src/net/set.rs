@@ -27,8 +27,8 @@ struct Driving {
     signal: RefCell<Option<(Arc<Signal>, Waker)>>,
 }
 
-/// Wakes a driver's task, and knows of it until the driver is polled: by then the runtime has
-/// heard of something on its socket, it has something to send, or its timer is due.
+/// Wakes a driver's task, and remembers it until the driver is next polled: the socket is ready,
+/// there is something to send, or a timer is due.
 struct Signal {
     task: Waker,
     rung: AtomicBool,

@@ -104,12 +104,7 @@ impl Position {
 
     /// Whether this is an earlier place of the same stream.
     pub fn is_before(&self, other: &Position) -> bool {
-        self.is_beside(other) && self.offset < other.offset
-    }
-
-    /// Whether this is a place of the same stream.
-    pub fn is_beside(&self, other: &Position) -> bool {
-        self.stream == other.stream
+        self.stream == other.stream && self.offset < other.offset
     }
 }
 

@@ -254,10 +254,11 @@ impl Source {
         if state.link_up.replace(link_up) != link_up {
             state.link_changed.set(true);
         }
-        // What the last one's silence was counts for a server at the same stream: the same one, if
-        // only our connection was lost, or one whose data is as old.
-        let at = replication.position.zip(state.farthest.get());
-        if state.is_new.take() && !at.is_some_and(|(now, then)| now.is_beside(&then)) {
+        // The silence that was seen counts for a server that has heard of nothing since: the same
+        // one, if only our connection was lost, or one whose data are as old.
+        let position = replication.position;
+        let is_there_still = position.is_some() && position == state.farthest.get();
+        if state.is_new.take() && !is_there_still {
             state.silence.set(0);
         }
         if replication.link_up {

@@ -162,6 +162,7 @@ async fn work<S: Service>(plan: Plan, make: &impl Fn(&Context) -> S) {
     let moved = server.clone();
     pulse.relocate(move || moved.relocate());
     pulse.start();
+    spawn_local(pulse.clone().watch_packing());
     loop {
         tokio::select! {
             accepted = incoming.next() => match accepted {

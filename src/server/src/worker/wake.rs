@@ -258,9 +258,24 @@ impl Pulse {
         PULSE.set(Some(self.clone()));
     }
 
-    /// This thread sleeps no more.
+    /// This thread sleeps no more, and has its share of the connections.
     pub(super) fn stop() {
-        PULSE.take();
+        if let Some(pulse) = PULSE.take() {
+            pulse.packing.end();
+        }
+    }
+
+    /// The task that has a worker looked at which never runs out of work; never returns.
+    pub(super) async fn watch_packing(self: Rc<Self>) {
+        loop {
+            self.packing.watch().await;
+            let now = self.turn.clock();
+            let began = self.turn.began();
+            let work = began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+            if self.packing.on_watch(now, work) {
+                (self.relocate.borrow())();
+            }
+        }
     }
 
     fn on_idle(&self) {

@@ -162,7 +162,9 @@ impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
     /// progress on it.
     fn leaves(&self) -> bool {
         let (entry, socket) = (self.socket.entry(), &self.socket);
-        if !entry.is_astray() || entry.state() != State::Idle || !socket.is_empty() {
+        // (The first request of a new one is waited for where it is.)
+        let may = entry.is_used() && entry.state() == State::Idle && socket.is_empty();
+        if !entry.is_astray() || !may {
             return false;
         }
         entry.set_astray(false);

@@ -209,6 +209,11 @@ impl Entry {
         self.rest.replace(false)
     }
 
+    /// Whether a request has ever begun to arrive.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.get()
+    }
+
     /// Whether it may belong to another worker.
     pub(super) fn is_astray(&self) -> bool {
         self.astray.get()
@@ -372,7 +377,8 @@ impl Table {
         self.insert_until(now, age.map(|age| now + age))
     }
 
-    /// A connection that was open elsewhere, whose next answer is the last one from `retires` on.
+    /// A connection that was open elsewhere, whose next answer is the last one from `retires` on,
+    /// or from the sweep after that: up to a second later.
     pub fn resume(&self, now: Instant, retires: Option<Instant>) -> Rc<Entry> {
         let entry = self.insert_until(now, retires);
         entry.used.set(true);

@@ -1,4 +1,4 @@
-//! The workers as those see them who give them connections: the acceptor, and each other.
+//! The workers, as seen by whoever hands them connections: the acceptor, and each other.
 //!
 //! Invariants: a connection counts for one worker at any moment, and keeps its slot under the limit
 //! when it moves. Workers hold no end that would keep the others' queues open once listening has

@@ -41,9 +41,9 @@ fn the_age_is_that_of_the_link_which_answers() {
 fn the_age_does_not_begin_anew_because_we_connect_anew() {
     let rig = Rig::new(ReadMode::Direct, 1);
     let hand = rig.hand();
-    let place = |stream: &str| {
+    let place = |stream: &str, offset: u32| {
         let stream = stream.repeat(40);
-        format!("role:slave\r\nmaster_replid:{stream}\r\nslave_repl_offset:7\r\n")
+        format!("role:slave\r\nmaster_replid:{stream}\r\nslave_repl_offset:{offset}\r\n")
     };
     let says = |place: String, link: &str| {
         let replication = place + link;
@@ -63,10 +63,15 @@ fn the_age_does_not_begin_anew_because_we_connect_anew() {
     };
     let frozen = "master_link_status:up\r\nmaster_last_io_seconds_ago:59\r\n";
     let given_up = "master_link_status:down\r\nmaster_link_down_since_seconds:2\r\n";
-    assert_eq!(says(place("a"), frozen), Some(59));
-    assert_eq!(says(place("a"), given_up), Some(61));
-    assert_eq!(says(place("a"), given_up), Some(61));
-    assert_eq!(says(place("b"), given_up), Some(2), "of another master");
+    assert_eq!(says(place("a", 7), frozen), Some(59));
+    assert_eq!(says(place("a", 7), given_up), Some(61));
+    assert_eq!(says(place("a", 7), given_up), Some(61));
+    assert_eq!(
+        says(place("a", 8), given_up),
+        Some(2),
+        "it was heard of meanwhile"
+    );
+    assert_eq!(says(place("b", 8), given_up), Some(2), "of another master");
 }
 
 /// Behind one address there can be another server at each connection.
