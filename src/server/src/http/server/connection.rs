@@ -27,7 +27,7 @@ use hyper::server::conn::http1;
 use super::call::Adapter;
 use super::feed::Streamed;
 use super::io::{Io, MAX_LINGER, Socket, Transport};
-use super::table::{Cut, State};
+use super::table::{Cut, Place, State};
 use super::{Server, Service, Ticket};
 
 /// Bytes of an answer for which a worker keeps room.
@@ -65,16 +65,6 @@ impl<S: Service, T: Transport, K> Unpin for Connection<S, T, K> {}
 enum Step {
     Again,
     End,
-    /// Another worker goes on.
-    Leave,
-}
-
-/// What comes behind the last request.
-enum Over {
-    /// The end of the connection.
-    Ended,
-    /// Nothing: another worker has the connection.
-    Left,
 }
 
 impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
@@ -94,7 +84,7 @@ impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
     }
 
     /// Does what can be done now; ready when there are no more requests here.
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let step = if self.repeat.is_some() {
                 self.poll_repeat(cx)
@@ -107,10 +97,8 @@ impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
             } else {
                 self.poll_http(cx)
             };
-            match ready!(step) {
-                Step::Again => {}
-                Step::End => return Poll::Ready(Over::Ended),
-                Step::Leave => return Poll::Ready(Over::Left),
+            if let Step::End = ready!(step) {
+                return Poll::Ready(());
             }
         }
     }
@@ -125,7 +113,9 @@ impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
             Poll::Pending if entry.is_closing() && !socket.has_arrived() => {
                 return Poll::Ready(Step::End);
             }
-            Poll::Pending if self.leaves() => return Poll::Ready(Step::Leave),
+            Poll::Pending if entry.is_astray() && self.leaves() => {
+                return Poll::Ready(Step::End);
+            }
             Poll::Pending => return Poll::Pending,
         }
         let now = server.turn.now();
@@ -158,19 +148,20 @@ impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
         Poll::Ready(Step::Again)
     }
 
-    /// Whether another worker goes on with the connection, if it may have to and nothing is in
+    /// Whether another worker goes on with the connection, which may be astray, as nothing is in
     /// progress on it.
+    #[cold]
     fn leaves(&self) -> bool {
         let (entry, socket) = (self.socket.entry(), &self.socket);
         // (The first request of a new one is waited for where it is.)
-        let may = entry.is_used() && entry.state() == State::Idle && socket.is_empty();
-        if !entry.is_astray() || !may {
+        if !entry.is_used() || entry.state() != State::Idle || !socket.is_empty() {
             return false;
         }
-        entry.set_astray(false);
         let leave = |stream: &T| self.ticket.leave(stream, entry.retires());
         // One that ends with its next answer need not move.
-        !entry.is_last() && socket.with_stream(leave)
+        let leaves = !entry.is_last() && socket.with_stream(leave);
+        entry.set_place(if leaves { Place::Left } else { Place::Here });
+        leaves
     }
 
     /// Answers a request whose head is known.
@@ -274,17 +265,17 @@ impl<S: Service, T: Transport, K: Ticket<T>> Connection<S, T, K> {
     }
 
     /// Serves, until there are no more requests here.
-    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.socket.entry().cut().is_some() {
             if let Some(stream) = &mut self.stream {
                 stream.feed.on_cut();
             }
-            return Poll::Ready(Over::Ended);
+            return Poll::Ready(());
         }
         self.socket.begin_turn();
         self.rest();
-        if let Poll::Ready(over) = self.poll_exchange(cx) {
-            return Poll::Ready(over);
+        if self.poll_exchange(cx).is_ready() {
+            return Poll::Ready(());
         }
         let entry = self.socket.entry();
         if entry.is_closing() && entry.state() == State::Idle {
@@ -301,10 +292,10 @@ impl<S: Service, T: Transport, K: Ticket<T>> Future for Connection<S, T, K> {
         let this = &mut *self;
         this.socket.entry().listen(cx.waker());
         if !this.ending {
-            let over = ready!(this.poll_serve(cx));
+            ready!(this.poll_serve(cx));
             this.end();
             let entry = this.socket.entry();
-            if let Over::Left = over {
+            if entry.has_left() {
                 this.server.forget(entry);
                 return Poll::Ready(());
             }

@@ -44,6 +44,17 @@ impl State {
     }
 }
 
+/// Where a connection belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where it is, as far as is known.
+    Here,
+    /// Perhaps to another worker.
+    Astray,
+    /// Another worker has it.
+    Left,
+}
+
 /// Why a connection is ended whatever is in progress on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -74,8 +85,7 @@ pub struct Entry {
     parsing: Cell<bool>,
     /// The connection has been idle for so long that it should go.
     rest: Cell<bool>,
-    /// It may belong to another worker.
-    astray: Cell<bool>,
+    place: Cell<Place>,
     /// An answer without an end that the service has begun, and the connection not yet taken over.
     stream: Cell<Option<Box<Streamed>>>,
     task: RefCell<Option<Waker>>,
@@ -98,7 +108,7 @@ impl Entry {
             used: Cell::new(false),
             parsing: Cell::new(false),
             rest: Cell::new(false),
-            astray: Cell::new(false),
+            place: Cell::new(Place::Here),
             stream: Cell::new(None),
             task: RefCell::new(None),
             key: OnceCell::new(),
@@ -216,12 +226,17 @@ impl Entry {
 
     /// Whether it may belong to another worker.
     pub(super) fn is_astray(&self) -> bool {
-        self.astray.get()
+        self.place.get() == Place::Astray
     }
 
-    /// Says whether it may belong to another worker.
-    pub(super) fn set_astray(&self, astray: bool) {
-        self.astray.set(astray);
+    /// Whether another worker goes on with it.
+    pub(super) fn has_left(&self) -> bool {
+        self.place.get() == Place::Left
+    }
+
+    /// Says where it belongs.
+    pub(super) fn set_place(&self, place: Place) {
+        self.place.set(place);
     }
 
     /// From when on the next answer is to be the last one, if it has an age.
@@ -475,7 +490,7 @@ impl Table {
     /// Has each connection ask where it belongs, as soon as nothing is in progress on it.
     pub fn relocate(&self) {
         for (_, entry) in &*self.entries.borrow() {
-            entry.astray.set(true);
+            entry.set_place(Place::Astray);
             entry.wake();
         }
     }
